@@ -202,21 +202,23 @@ def _build(syntax: _Syntax, variables: Mapping[str, object]) -> _Draft:
     tree, problems = syntax
     builder = _Builder(variables)
     search = builder.search(tree) if tree else Search()
-    problems = (*problems, *builder.problems)
-    # Of several problems at one place the first found is the one that a person would name.
-    found = {(problem.start, problem.code): problem for problem in reversed(problems)}
-    moving = any(is_relative(end) for comparison in comparisons(search.where) for end in _dates(comparison.operand))
-    return _Draft(
-        Written(search, tuple(builder.notices)),
-        tuple(sorted(found.values(), key=_place_of)[:MAX_PROBLEMS]),
-        moving,
-        variables is NO_VARIABLES,
-    )
+    if problems or builder.problems:
+        # Two findings with one code at one place are one problem.
+        found = {(problem.start, problem.code): problem for problem in (*builder.problems, *problems)}
+        problems = tuple(sorted(found.values(), key=_place_of)[:MAX_PROBLEMS])
+    moving = any(_is_moving(comparison.operand) for comparison in comparisons(search.where))
+    return _Draft(Written(search, tuple(builder.notices)), problems, moving, variables is NO_VARIABLES)
 
 
-def _dates(operand: object) -> list[When]:
-    ends = (operand.low, operand.high) if isinstance(operand, Interval) else (operand,)
-    return [end for end in ends if isinstance(end, When)]
+def _is_moving(operand: object) -> bool:
+    """Whether an operand holds a date that depends on when it is asked."""
+    match operand:
+        case When():
+            return is_relative(operand)
+        case Interval(low, high):
+            return _is_moving(low) or _is_moving(high)
+        case _:
+            return False
 
 
 def _syntax(text: str) -> _Syntax:
@@ -509,8 +511,9 @@ _VALUE_TOKENS: Final = frozenset({"WORD", "STAR", "BY", "ASC", "DESC", "STRING",
 
 
 def _literal(token: LarkToken) -> Literal:
-    start = token.start_pos or 0
-    return read_quoted(token, start) if token.type == "STRING" else read_bare(token, start)
+    # A plain str: lark's tokens compare slowly, and criteria outlive them.
+    text, start = str(token), token.start_pos or 0
+    return read_quoted(text, start) if token.type == "STRING" else read_bare(text, start)
 
 
 def _unknown(code: str, message: str, name: LarkToken) -> Problem:
