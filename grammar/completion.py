@@ -140,7 +140,9 @@ def _offers(expectation: Expectation, values: Callable[[str], Iterable[str]], *,
     offers = _state_offers(accepted, field)
     if "DOTDOT" not in accepted:
         words = [(terminal, "keyword", *entry) for terminal, entry in _CONNECTIVES.items()]
-        words += [(terminal, "direction", *entry) for terminal, entry in _DIRECTIONS.items()]
+        # Where a field may stand, "asc" and "desc" are words like any other.
+        directions = {} if "NOT" in accepted else _DIRECTIONS
+        words += [(terminal, "direction", *entry) for terminal, entry in directions.items()]
         offers += [_Offer(word, kind, text) for terminal, kind, word, text in words if terminal in accepted]
     if "RPAR" in accepted:
         offers.append(_Offer(")", "keyword", "the end of the list or group"))

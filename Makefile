@@ -1,0 +1,50 @@
+# Everything runs in .venv, installed from hash-locked requirements. Needs Python 3.11 or newer and make;
+# the network only the first time, and when a lock changes.
+
+PYTHON ?= python3
+PORT ?= 8000
+SAMPLE = .imagesets/sample.db
+
+.PHONY: run test lint schema sample lock clean
+
+run: .venv/run.stamp
+	.venv/bin/imagesets serve --store "sqlite:///$(SAMPLE)" --sample --port "$(PORT)"
+
+test: lint
+	.venv/bin/imagesets schema | diff -u schema.graphql -
+	.venv/bin/pytest
+
+lint: .venv/test.stamp
+	.venv/bin/ruff check
+	.venv/bin/ruff format --check
+	.venv/bin/mypy
+
+# What the code prints, into the file that `make test` compares it with.
+schema: .venv/run.stamp
+	.venv/bin/imagesets schema > schema.graphql
+
+# The bundled sample, from its script.
+sample: .venv/run.stamp
+	.venv/bin/python -m graphql_service.sample.make_sample
+
+# The locks, from pyproject.toml, with uv (on the path); LOCK_OPTIONS=--upgrade takes the newest versions.
+LOCK = uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+	$(LOCK_OPTIONS) --group build pyproject.toml
+lock:
+	$(LOCK) --output-file requirements.txt
+	$(LOCK) --extra test --constraint requirements.txt --output-file requirements-test.txt
+
+clean:
+	rm -rf .venv .imagesets .hypothesis .mypy_cache .pytest_cache .ruff_cache
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed; name one: make PYTHON=python3.12")'
+	$(PYTHON) -m venv .venv
+
+# A stamp is newer than its lock once that lock is installed: an unchanged one installs nothing and asks no network.
+.venv/run.stamp: requirements.txt pyproject.toml | .venv/bin/python
+.venv/test.stamp: requirements-test.txt pyproject.toml | .venv/bin/python
+.venv/%.stamp:
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement $<
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@

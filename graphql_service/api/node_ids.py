@@ -1,0 +1,40 @@
+"""Global Node ids: opaque texts made of a type, a data store and a key, so that no two objects share one."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass
+
+from graphql_service.errors import InvalidArgument
+
+
+@dataclass(frozen=True, slots=True)
+class NodeId:
+    """Which object a Node id names: its GraphQL type, its data store and its key in it (none for the data store)."""
+
+    type: str
+    datastore_id: str
+    key: str = ""
+
+    def encode(self) -> str:
+        """The id as URL-safe text without padding."""
+        named = ":".join((self.type, self.datastore_id, self.key) if self.key else (self.type, self.datastore_id))
+        return base64.urlsafe_b64encode(named.encode()).decode("ascii").rstrip("=")
+
+
+def read_node_id(text: str) -> NodeId:
+    """What an id that this service gave names. Raises InvalidArgument for every other text."""
+    try:
+        named = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True).decode()
+    except ValueError:
+        raise _malformed() from None
+    kind, _, rest = named.partition(":")
+    datastore_id, _, key = rest.partition(":")
+    node_id = NodeId(kind, datastore_id, key)
+    if not (kind and datastore_id) or node_id.encode() != text:
+        raise _malformed()
+    return node_id
+
+
+def _malformed() -> InvalidArgument:
+    return InvalidArgument("the Node id is malformed: use the 'id' of an object that this service has given")

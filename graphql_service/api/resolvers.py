@@ -1,0 +1,382 @@
+"""The schema's root: how each field of Query is answered. Work that blocks runs in a worker thread."""
+
+from __future__ import annotations
+
+import re
+from asyncio import gather
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Annotated, Final, TypeAlias, cast
+
+import strawberry
+from anyio.to_thread import run_sync
+from graphql import Node as SyntaxNode
+from strawberry.dataloader import DataLoader
+from strawberry.types import Info, get_object_definition
+
+from grammar.completion import complete
+from graphql_service import image_set as records
+from graphql_service import searching
+from graphql_service.analysis import analyse, describe_analysis
+from graphql_service.api.inputs import ImageSetFilter, ImageSetOrder, read_filter, read_order
+from graphql_service.api.node_ids import read_node_id
+from graphql_service.api.scalars import JSON
+from graphql_service.api.types import (
+    Completion,
+    Datastore,
+    DatastoreConnection,
+    DatastoreEdge,
+    ImageSet,
+    ImageSetConnection,
+    Node,
+    PageInfo,
+    SearchAnalysis,
+    SearchField,
+    read_completion,
+    read_datastore,
+    read_fields,
+    read_image_set,
+    read_page,
+    read_problem,
+)
+from graphql_service.errors import InvalidArgument, InvalidCursor
+from graphql_service.paging import Page, read_page_request, read_page_size
+from graphql_service.searching import Inquiry, choose_datastore, read_zone
+from graphql_service.stores.base import Store
+
+_DATASTORE_ID: Final = re.compile("[0-9a-z]{32}")
+
+#: A data store's id and an image set's id in it.
+Key: TypeAlias = tuple[str, str]
+
+
+@dataclass(slots=True)
+class Context:
+    """What the resolvers of one request work with. `max_page` is how many rows a page holds at most."""
+
+    store: Store
+    max_page: int
+    image_sets: DataLoader[Key, records.ImageSet | None] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.image_sets = DataLoader(load_fn=self._load_image_sets)
+
+    async def _load_image_sets(self, keys: list[Key]) -> Sequence[records.ImageSet | None]:
+        """The image sets of these data stores and ids, with one call to the store for each data store."""
+        wanted: defaultdict[str, list[str]] = defaultdict(list)
+        for datastore_id, image_set_id in keys:
+            wanted[datastore_id].append(image_set_id)
+
+        def load() -> list[records.ImageSet | None]:
+            found = {
+                datastore_id: self.store.image_sets(datastore_id, ids) if self.store.datastore(datastore_id) else {}
+                for datastore_id, ids in wanted.items()
+            }
+            return [found[datastore_id].get(image_set_id) for datastore_id, image_set_id in keys]
+
+        return await run_sync(load)
+
+
+RequestInfo: TypeAlias = Info[Context, None]
+
+_LANGUAGE: Final = """\
+The search as text; nothing, or `*`, is every image set.
+
+    patient = SUBJECT08701 and updated between 2024-03-11..2024-03-12 sort updatedAt asc
+
+- Comparisons: `= != < <= > >=`, `in (a, b)`, `like "chest*"`, `between A..B`, `is null`, each but the signs also with
+  `not`; joined with `and`, `or`, `not` and parentheses. `searchFields` lists the fields and what fits them.
+- Values: bare (`CT`, `1.2.840.1`), or in single or double quotes where they hold spaces or signs. Bare `*` and `?` are
+  wildcards. `$name` is a value from `variables`: the safe way to put user input into a query.
+- Dates: `2024`, `2024-03`, `2024-03-11`, `2024-03-11T10:30`, `today`, `today-7d`, `now-90min`; each names a period.
+- `!=` and `not` are exact complements: `modality != CT` finds image sets without a modality too.
+- Order: `sort name, studyDate desc`, at the end; without it the last updated come first."""
+
+DatastoreArgument: TypeAlias = Annotated[
+    strawberry.ID | None,
+    strawberry.argument(
+        description="Id of the data store, 32 of `0-9a-z`; may be left out where there is exactly one.",
+    ),
+]
+FirstArgument: TypeAlias = Annotated[
+    int | None,
+    strawberry.argument(description="How many from the start, 500 at most; 50 where `last` is not given either."),
+]
+LastArgument: TypeAlias = Annotated[
+    int | None, strawberry.argument(description="How many from the end, 500 at most; not together with `first`.")
+]
+AfterArgument: TypeAlias = Annotated[
+    str | None, strawberry.argument(description="Only what follows this cursor of the same search.")
+]
+BeforeArgument: TypeAlias = Annotated[
+    str | None, strawberry.argument(description="Only what precedes this cursor of the same search.")
+]
+VariablesArgument: TypeAlias = Annotated[
+    JSON | None,
+    strawberry.argument(
+        description="Values of the `$name`s in `query`, as one JSON object: texts, numbers, booleans, and lists after"
+        " `in`. They are never read as query text."
+    ),
+]
+TimeZoneArgument: TypeAlias = Annotated[
+    str | None,
+    strawberry.argument(description="IANA name of the time zone in which dates are read; UTC where none is given."),
+]
+
+
+async def search_image_sets(
+    info: RequestInfo,
+    datastore_id: DatastoreArgument = None,
+    query: Annotated[str | None, strawberry.argument(description=_LANGUAGE)] = None,
+    variables: VariablesArgument = None,
+    filter: Annotated[  # noqa: A002  # the argument's name in the schema
+        object,
+        strawberry.argument(
+            description="The search as an object; both `query` and `filter` must hold.",
+            graphql_type=ImageSetFilter | None,
+        ),
+    ] = None,
+    order_by: Annotated[
+        list[ImageSetOrder] | None,
+        strawberry.argument(
+            description="The order, first key first; not together with a `sort` in `query`. Without either the last"
+            " updated come first."
+        ),
+    ] = None,
+    time_zone: TimeZoneArgument = None,
+    first: FirstArgument = None,
+    after: AfterArgument = None,
+    last: LastArgument = None,
+    before: BeforeArgument = None,
+) -> ImageSetConnection:
+    """One page; its count is taken only where it is selected."""
+    store = info.context.store
+    page_request = read_page_request(first, last, after, before, info.context.max_page)
+    condition = read_filter(filter, _written(info, "filter"), info.variable_values)
+    text, bound, order, zone = query or "", _read_variables(variables), read_order(order_by), time_zone or "UTC"
+
+    def run() -> tuple[Inquiry, Page]:
+        datastore = choose_datastore(store, datastore_id)
+        inquiry = Inquiry(datastore.datastore_id, text, bound, condition, order, zone)
+        return inquiry, searching.search(store, inquiry, page_request)
+
+    inquiry, page = await run_sync(run)
+
+    async def count() -> searching.TotalCount:
+        return await run_sync(lambda: searching.count(store, inquiry, now=page.dated))
+
+    return read_page(page, text, count)
+
+
+async def find_image_set(
+    info: RequestInfo,
+    *,
+    datastore_id: DatastoreArgument = None,
+    image_set_id: Annotated[strawberry.ID, strawberry.argument(description="Id of the image set in its data store.")],
+) -> ImageSet | None:
+    """Found by its id in a data store."""
+    datastore = await run_sync(choose_datastore, info.context.store, datastore_id)
+    record = await info.context.image_sets.load((datastore.datastore_id, image_set_id))
+    return None if record is None else read_image_set(record)
+
+
+async def find_node(
+    info: RequestInfo,
+    id: Annotated[strawberry.ID, strawberry.argument(description="Global id.")],  # noqa: A002
+) -> Node | None:
+    """Relay's node."""
+    return await _load_node(info.context, id)
+
+
+async def find_nodes(
+    info: RequestInfo,
+    ids: Annotated[list[strawberry.ID], strawberry.argument(description="Global ids, 500 at most.")],
+) -> list[Node | None]:
+    """Relay's plural node; a malformed id is an error in its own place alone."""
+    context = info.context
+    if len(ids) > context.max_page:
+        raise InvalidArgument(f"'ids' must hold at most {context.max_page} ids; it holds {len(ids)}")
+    found = await gather(*[_load_node(context, text) for text in ids], return_exceptions=True)
+    # GraphQL takes an exception among the items for the error of that item.
+    return cast("list[Node | None]", found)
+
+
+async def list_datastores(
+    info: RequestInfo,
+    first: FirstArgument = None,
+    after: AfterArgument = None,
+    last: LastArgument = None,
+    before: BeforeArgument = None,
+) -> DatastoreConnection:
+    """A page of a short list."""
+    first, last = read_page_size(first, last, info.context.max_page)
+    low, high = _read_datastore_cursor(after), _read_datastore_cursor(before)
+    records = await run_sync(info.context.store.datastores)
+    between = [
+        record
+        for record in records
+        if (low is None or record.datastore_id > low) and (high is None or record.datastore_id < high)
+    ]
+    page = between[:first] if last is None else between[max(len(between) - last, 0) :]
+    more = len(page) < len(between)
+    nodes = [read_datastore(record) for record in page]
+    return DatastoreConnection(
+        edges=[DatastoreEdge(cursor=node.id, node=node) for node in nodes],
+        nodes=nodes,
+        page_info=PageInfo(
+            has_next_page=more if last is None else before is not None,
+            has_previous_page=after is not None if last is None else more,
+            start_cursor=nodes[0].id if nodes else None,
+            end_cursor=nodes[-1].id if nodes else None,
+        ),
+    )
+
+
+async def find_datastore(
+    info: RequestInfo,
+    id: Annotated[  # noqa: A002
+        strawberry.ID, strawberry.argument(description="Its id of 32 characters, or its global id.")
+    ],
+) -> Datastore | None:
+    """Found by either of its ids."""
+    datastore_id: str = id
+    if not _DATASTORE_ID.fullmatch(datastore_id):
+        node_id = read_node_id(datastore_id)
+        if node_id.type != "Datastore":
+            return None
+        datastore_id = node_id.datastore_id
+    record = await run_sync(info.context.store.datastore, datastore_id)
+    return None if record is None else read_datastore(record)
+
+
+def list_search_fields(info: RequestInfo) -> list[SearchField]:
+    """The language's table of fields."""
+    return read_fields(info.context.store.capabilities)
+
+
+async def analyse_search(
+    info: RequestInfo,
+    query: Annotated[str, strawberry.argument(description="The search as text, as `imageSets` takes it.")],
+    variables: VariablesArgument = None,
+    time_zone: TimeZoneArgument = None,
+    now: Annotated[
+        datetime | None,
+        strawberry.argument(description="The instant that relative dates are counted from; now where none is given."),
+    ] = None,
+    datastore_id: DatastoreArgument = None,
+) -> SearchAnalysis:
+    """Parsed and planned, but not run."""
+    if datastore_id is not None:
+        await run_sync(choose_datastore, info.context.store, datastore_id)
+    zone = read_zone(time_zone or "UTC").key
+    analysis = analyse(query, _read_variables(variables), zone, now)
+    described = describe_analysis(analysis)
+    return SearchAnalysis(
+        canonical=analysis.canonical,
+        meaning=JSON(described["meaning"]),
+        time_zone=zone,
+        notices=[read_problem(query, notice) for notice in analysis.notices],
+        problems=[read_problem(query, problem) for problem in analysis.problems],
+        search_criteria=cast("list[JSON]", described["searchCriteria"]),
+        plan=JSON(described["plan"]),
+    )
+
+
+async def complete_search(
+    info: RequestInfo,
+    query: Annotated[str, strawberry.argument(description="The search as text, whole or begun.")],
+    position: Annotated[int, strawberry.argument(description="Where in the query, in code points from 0.")],
+    datastore_id: DatastoreArgument = None,
+) -> list[Completion]:
+    """Completions, with the values of a data store where it is named or the only one."""
+    store = info.context.store
+
+    def run() -> list[Completion]:
+        def values(field: str) -> tuple[str, ...]:
+            if datastore_id is None and len(store.datastores()) != 1:
+                return ()
+            return store.values(choose_datastore(store, datastore_id).datastore_id, field)
+
+        return [read_completion(query, completion) for completion in complete(query, position, values)]
+
+    return await run_sync(run)
+
+
+async def _load_node(context: Context, text: str) -> Node | None:
+    """The object with this global id; None for one that is gone or of no type known here. Raises InvalidArgument."""
+    node_id = read_node_id(text)
+    if node_id.type == "ImageSet":
+        image_set = await context.image_sets.load((node_id.datastore_id, node_id.key))
+        return None if image_set is None else read_image_set(image_set)
+    if node_id.type == "Datastore":
+        datastore = await run_sync(context.store.datastore, node_id.datastore_id)
+        return None if datastore is None else read_datastore(datastore)
+    return None
+
+
+def _read_datastore_cursor(cursor: str | None) -> str | None:
+    """The id of the data store whose place this cursor is: its global id serves as one. Raises InvalidCursor."""
+    if cursor is None:
+        return None
+    try:
+        node_id = read_node_id(cursor)
+    except InvalidArgument:
+        node_id = None
+    if node_id is None or node_id.type != "Datastore":
+        raise InvalidCursor("the cursor is malformed: use one that a page of 'datastores' has given")
+    return node_id.datastore_id
+
+
+def _read_variables(variables: JSON | None) -> Mapping[str, object]:
+    if variables is None:
+        return {}
+    if not isinstance(variables, dict):
+        raise InvalidArgument("'variables' must be a JSON object: a value for each $name in the query")
+    return variables
+
+
+def _written(info: RequestInfo, argument: str) -> SyntaxNode | None:
+    """An argument of the field as it stands in the document. Strawberry keeps graphql-core's info to itself."""
+    for node in info._raw_info.field_nodes[0].arguments or ():
+        if node.name.value == argument:
+            return node.value
+    return None
+
+
+@strawberry.type(description="Where every query starts.")
+class Query:
+    """The root of the schema."""
+
+    image_sets = strawberry.field(
+        resolver=search_image_sets,
+        description="Searches a data store's image sets, page by page; without criteria, all of them.",
+    )
+    image_set = strawberry.field(
+        resolver=find_image_set, description="One image set; null where its data store has none of this id."
+    )
+    node = strawberry.field(resolver=find_node, description="The object with this global id; null where it is gone.")
+    nodes = strawberry.field(
+        resolver=find_nodes, description="The objects with these global ids, in their order; null for one that is gone."
+    )
+    datastores = strawberry.field(resolver=list_datastores, description="The data stores that can be searched, by id.")
+    datastore = strawberry.field(
+        resolver=find_datastore, description="One data store; null where there is none of this id."
+    )
+    search_fields = strawberry.field(resolver=list_search_fields, description="The fields of the query language.")
+    search_analysis = strawberry.field(
+        resolver=analyse_search,
+        description="What a query means, without running it; a bad query is answered with its problems.",
+    )
+    search_completions = strawberry.field(
+        resolver=complete_search,
+        description="What may be written at a position of a query, also of one with problems before it; best first.",
+    )
+
+
+# An argument that may be left out has no default in the schema, where Strawberry would print Python's None as `= null`.
+for _field in get_object_definition(Query, strict=True).fields:
+    for _argument in _field.arguments:
+        if _argument.default is None:
+            _argument.default = strawberry.UNSET

@@ -1,0 +1,442 @@
+"""The commands, and for each way in which one can fail its sentence and its exit status.
+
+Whatever is slow to import (GraphQL, the web server, the prompt) is imported by the command that needs it, so that
+`--help` and a search start at once.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shlex
+import socket
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import replace
+from io import BufferedReader
+from itertools import chain
+from pathlib import Path
+from typing import IO, Final, NoReturn, TypeVar
+from zoneinfo import ZoneInfo
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from grammar.criteria import Everything
+from grammar.periods import find_zone
+from grammar.problems import QueryError
+from graphql_service.analysis import analyse
+from graphql_service.cli.explanation import LANGUAGES, draw_problem, explain_as_code, explain_as_json, explain_in_words
+from graphql_service.cli.pages import find_datastore, read_pages
+from graphql_service.cli.results import DATA_FORMATS, write_datastores, write_table
+from graphql_service.errors import (
+    DataStoreNotFound,
+    InvalidArgument,
+    LoadError,
+    ServiceError,
+    SettingError,
+    UnsupportedSearch,
+)
+from graphql_service.image_set import ImageSet
+from graphql_service.loading.ndjson import RefusedLine, read_lines
+from graphql_service.paging import DEFAULT_PAGE, Page
+from graphql_service.sample import DATASTORE_ID, DATASTORE_NAME, open_sample
+from graphql_service.searching import Inquiry
+from graphql_service.settings import read_settings
+from graphql_service.stores import open_embedded, open_store
+from graphql_service.stores.base import Capabilities
+from graphql_service.stores.sqlite import SQLiteStore
+
+_Command = TypeVar("_Command", bound=Callable[..., object])
+
+#: Errors that lie in what was asked for, not in answering it.
+_WRONG_ARGUMENTS: Final = (DataStoreNotFound, InvalidArgument, SettingError, UnsupportedSearch)
+
+_STDIN: Final = "-"
+_QUERY_TO_TRY: Final = "patient = SUBJECT08701"
+
+
+def main() -> NoReturn:
+    """Runs the command that the program's arguments name, and ends the process with its exit status."""
+    try:
+        status = imagesets.main(prog_name="imagesets", standalone_mode=False) or 0
+        sys.stdout.flush()
+    except click.ClickException as error:
+        error.show()
+        status = error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        status = _fail("Interrupted.", 1)
+    except QueryError as error:
+        console = Console(stderr=True)
+        for problem in error.problems:
+            console.print(draw_problem(problem, error.query, "bold red"), soft_wrap=True)
+        status = 2
+    except ServiceError as error:
+        status = _fail(f"Error: {error}", 2 if isinstance(error, _WRONG_ARGUMENTS) else 1)
+    except OSError as error:
+        # Whoever read the output has read enough (`| head`): nothing to say. Otherwise the disk behind it is full.
+        status = 1 if error.errno == errno.EPIPE else _fail(f"Error: the output cannot be written: {error.strerror}", 1)
+        # What is still buffered has nowhere to go, and Python would say so when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(status)
+
+
+def _fail(sentence: str, status: int) -> int:
+    click.echo(sentence, err=True)
+    return status
+
+
+def _find_zone(_context: click.Context, _parameter: click.Parameter, name: str) -> ZoneInfo:
+    try:
+        return find_zone(name)
+    except ValueError as error:
+        raise click.BadParameter(f"there is no time zone '{name}'; an IANA name is Europe/Lisbon") from error
+
+
+def _store_option(command: _Command) -> _Command:
+    return click.option(
+        "--store",
+        "url",
+        metavar="URL",
+        help="sqlite:///path/to/file.db; else IMAGESETS_STORE, else a file of your own.",
+    )(command)
+
+
+def _datastore_option(command: _Command) -> _Command:
+    return click.option(
+        "--datastore", metavar="ID", help="Id or name of the data store; not needed where there is only one."
+    )(command)
+
+
+def _query_options(command: _Command) -> _Command:
+    zone = click.option(
+        "--time-zone",
+        default="UTC",
+        show_default=True,
+        metavar="ZONE",
+        callback=_find_zone,
+        help="Zone of the dates in the query, such as Europe/Lisbon.",
+    )
+    variables = click.option(
+        "--var",
+        "assignments",
+        multiple=True,
+        metavar="NAME=VALUE",
+        help="The value of $NAME in the query, taken literally; repeated for one name, a list.",
+    )
+    return zone(variables(command))
+
+
+def _find_store(url: str | None) -> str:
+    return url or read_settings(os.environ).store
+
+
+def _read_variables(assignments: Sequence[str]) -> dict[str, object]:
+    values: dict[str, list[str]] = {}
+    for assignment in assignments:
+        name, equals, value = assignment.partition("=")
+        if not (name and equals):
+            raise click.BadParameter(f"'{assignment}' is not NAME=VALUE", param_hint="--var")
+        values.setdefault(name.removeprefix("$"), []).append(value)
+    return {name: given if len(given) > 1 else given[0] for name, given in values.items()}
+
+
+def _progress(*, shown: bool = True) -> Progress:
+    """A bar on standard error where that is a terminal, gone when the work is done."""
+    console = Console(stderr=True)
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.fields[count]:,} image sets"),
+        TimeElapsedColumn(),
+        console=console,
+        disable=not (shown and console.is_terminal),
+        transient=True,
+    )
+
+
+def _counted(number: int, noun: str = "image set") -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="imagesets", message="imagesets %(version)s")
+def imagesets() -> None:
+    """Search medical image sets by typing."""
+
+
+@imagesets.command()
+@click.argument("query", required=False)
+@_datastore_option
+@_store_option
+@_query_options
+@click.option("--first", type=click.IntRange(min=1), metavar="N", help="At most so many image sets (50).")
+@click.option("--all", "everything", is_flag=True, help="Every image set, page after page as they are found.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["table", *DATA_FORMATS]),
+    default="table",
+    show_default=True,
+    help="ndjson is what `load` reads, json an array of the same; csv has a column for each field.",
+)
+def search(
+    *,
+    query: str | None,
+    datastore: str | None,
+    url: str | None,
+    time_zone: ZoneInfo,
+    assignments: Sequence[str],
+    first: int | None,
+    everything: bool,
+    form: str,
+) -> None:
+    """Answer one QUERY, data on standard output; without one, open a prompt on a terminal."""
+    if first is not None and everything:
+        raise click.UsageError("--first and --all exclude each other.")
+    variables = _read_variables(assignments)
+    settings = read_settings(os.environ)
+    if query is None:
+        if not (sys.stdin.isatty() and sys.stdout.isatty()):
+            raise click.UsageError("Give a QUERY, such as 'modality = CT'; without one a prompt needs a terminal.")
+        # Only the prompt needs it, and it is slow to import.
+        from graphql_service.cli.prompt import open_prompt
+
+        with closing(open_store(url or settings.store)) as store:
+            open_prompt(store, find_datastore(store, datastore), time_zone, variables, Console())
+        return
+    with closing(open_store(url or settings.store)) as store:
+        inquiry = Inquiry(find_datastore(store, datastore).datastore_id, query, variables, time_zone=time_zone.key)
+        pages = read_pages(store, inquiry, None if everything else first or DEFAULT_PAGE, settings.max_page)
+        opening = next(pages)  # a query that is refused leaves nothing on standard output
+        for notice in opening.notices:
+            Console(stderr=True).print(draw_problem(notice, query, "bold yellow"), soft_wrap=True)
+        with _progress(shown=everything and not sys.stdout.isatty()) as progress:
+            batches = _count(chain([opening], pages), progress)
+            if form == "table":
+                write_table(batches, Console(), time_zone)
+            else:
+                DATA_FORMATS[form](batches, sys.stdout.buffer)
+
+
+def _count(pages: Iterable[Page], progress: Progress) -> Iterator[Sequence[ImageSet]]:
+    """The image sets of each page, counted as they pass; what is not shown is said at the end."""
+    task = progress.add_task("Searching", total=None, count=0)
+    found, more = 0, False
+    for page in pages:
+        found, more = found + len(page.image_sets), page.has_next_page
+        progress.update(task, count=found)
+        yield page.image_sets
+    click.echo(f"{_counted(found)}{'; there are more: --all shows every one.' if more else '.'}", err=True)
+
+
+@imagesets.command()
+@click.argument("query")
+@_datastore_option
+@_store_option
+@_query_options
+@click.option(
+    "--as",
+    "form",
+    type=click.Choice(["text", "json", *LANGUAGES]),
+    default="text",
+    show_default=True,
+    help="json has the fields of searchAnalysis; the others are the search as code for a HealthImaging client.",
+)
+def explain(
+    *,
+    query: str,
+    datastore: str | None,
+    url: str | None,
+    time_zone: ZoneInfo,
+    assignments: Sequence[str],
+    form: str,
+) -> int:
+    """Say what QUERY means and how it is answered, without running it."""
+    # The default store is the embedded one, which can do everything: no file is needed to say so.
+    capabilities, datastore_id = Capabilities(), DATASTORE_ID
+    if url is not None or datastore is not None:
+        with closing(open_store(_find_store(url))) as store:
+            capabilities = store.capabilities
+            if datastore is not None:
+                datastore_id = find_datastore(store, datastore).datastore_id
+    analysis = analyse(query, _read_variables(assignments), time_zone.key)
+    if form == "json":
+        click.echo(explain_as_json(analysis))
+    elif form == "text" or analysis.problems:
+        explain_in_words(analysis, capabilities, "the embedded store", Console(stderr=form != "text"))
+    else:
+        click.echo(explain_as_code(analysis, datastore_id, form))
+    return 2 if analysis.problems else 0
+
+
+@imagesets.command()
+@click.argument("sources", nargs=-1, required=True, metavar="SOURCE…")
+@click.option("--datastore", required=True, metavar="ID", help="Id or name of the data store; a new one is made.")
+@_store_option
+def load(*, sources: Sequence[str], datastore: str, url: str | None) -> int:
+    """Load image sets from NDJSON files, or from standard input where SOURCE is -.
+
+    A line is one summary as SearchImageSets answers it. Loading again changes nothing: only a newer version replaces
+    what is there. Lines that are no image set are named and left out, and the rest is loaded.
+    """
+    for source in sources:
+        _check_source(source)
+    refused = 0
+    with closing(open_embedded(_find_store(url), create=True)) as store:
+        datastore_id = store.create_datastore(datastore).datastore_id
+        for source in sources:
+            if source == _STDIN:
+                refused += _load(store, datastore_id, sys.stdin.buffer, "standard input")
+            else:
+                with Path(source).open("rb") as stream:
+                    refused += _load(store, datastore_id, stream, source)
+    return 1 if refused else 0
+
+
+def _check_source(source: str) -> None:
+    """Refuses what cannot be loaded before anything is: a data store is not made for a mistyped file."""
+    if source.startswith("healthimaging:") or Path(source).is_dir():
+        raise click.UsageError(f"'{source}' cannot be loaded: a SOURCE is a file of NDJSON, or - for standard input.")
+    if source != _STDIN and not os.access(source, os.R_OK):
+        reason = os.strerror(errno.EACCES if Path(source).exists() else errno.ENOENT)
+        raise LoadError(f"'{source}' cannot be read: {reason}")
+
+
+def _load(store: SQLiteStore, datastore_id: str, stream: IO[bytes], source: str) -> int:
+    """Loads one stream, says what became of it, and answers how many lines were refused."""
+    refused = 0
+    with _progress() as progress:
+        # A pipe has neither length nor place, and a compressed file another length than the lines in it.
+        size = os.fstat(stream.fileno()).st_size if isinstance(stream, BufferedReader) and stream.seekable() else None
+        task = progress.add_task(f"Loading {source}", total=size, count=0)
+
+        def image_sets() -> Iterator[ImageSet]:
+            nonlocal refused
+            try:
+                for line in read_lines(stream, datastore_id):
+                    if isinstance(line, RefusedLine):
+                        refused += 1
+                        progress.console.print(f"{source}:{line.number}: {line.reason}", markup=False, highlight=False)
+                    else:
+                        yield line
+            except OSError as error:
+                raise LoadError(f"'{source}' cannot be read to its end: {error.strerror}") from error
+
+        def show(count: int) -> None:
+            progress.update(task, count=count, completed=0 if size is None else stream.tell())
+
+        result = store.load(datastore_id, image_sets(), show)
+    found = result.inserted + result.updated + result.unchanged
+    click.echo(
+        f"{source}: {_counted(found)} read: {result.inserted:,} new, {result.updated:,} replaced by newer ones,"
+        f" {result.unchanged:,} as they were; {_counted(refused, 'line')} refused.",
+        err=True,
+    )
+    return refused
+
+
+@imagesets.command()
+@click.option("--datastore", required=True, metavar="ID", help="Id or name of the data store.")
+@click.option("--image-set", "image_set_ids", multiple=True, metavar="ID", help="Only this image set; repeatable.")
+@_store_option
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def remove(*, datastore: str, image_set_ids: Sequence[str], url: str | None, yes: bool) -> int:
+    """Erase a whole data store, or single image sets, from the embedded store, after asking."""
+    with closing(open_embedded(_find_store(url))) as store:
+        found = find_datastore(store, datastore)
+        named = f"data store {found.name} ({found.datastore_id})"
+        count = len(set(image_set_ids)) or store.count(found.datastore_id, Everything(), sys.maxsize)
+        what = f"{_counted(count)} of {named}" if image_set_ids else f"{named} with {_counted(count)}"
+        if not yes:
+            if not sys.stdin.isatty():
+                raise click.UsageError("There is no terminal to ask on: add --yes to erase without asking.")
+            if not click.confirm(f"Erase {what}, for good?", err=True):
+                return _fail("Nothing was erased.", 1)
+        if image_set_ids:
+            removed = store.remove(found.datastore_id, set(image_set_ids))
+            click.echo(f"{_counted(removed)} erased; {count - removed:,} not found.", err=True)
+            return 1 if removed < count else 0
+        store.remove_datastore(found.datastore_id)
+        click.echo(f"Erased {what}.", err=True)
+        return 0
+
+
+@imagesets.command()
+@_store_option
+def datastores(*, url: str | None) -> None:
+    """List the data stores."""
+    with closing(open_store(_find_store(url))) as store:
+        write_datastores(store.datastores(), Console())
+
+
+@imagesets.command()
+def schema() -> None:
+    """Print the GraphQL schema as SDL."""
+    # GraphQL is slow to import.
+    from graphql_service.api.schema import print_schema
+
+    click.echo(print_schema().rstrip("\n"))
+
+
+@imagesets.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", type=click.IntRange(0, 65_535), default=8000, show_default=True, help="0 takes any free one.")
+@_store_option
+@click.option("--sample", "with_sample", is_flag=True, help="Load the bundled sample first, where it is not there.")
+def serve(*, host: str, port: int, url: str | None, with_sample: bool) -> None:
+    """Serve GraphQL over HTTP until Ctrl-C."""
+    # GraphQL and the web server are slow to import.
+    import uvicorn
+
+    from graphql_service.web.app import create_app
+
+    settings = read_settings(os.environ)
+    settings = replace(settings, store=url or settings.store)
+    with closing(open_embedded(settings.store, create=with_sample)) as store:
+        if with_sample:
+            _load_sample(store)
+        with _listen(host, port) as listener:
+            # No access log: a GET's address holds its query, and a query holds a patient's values.
+            config = uvicorn.Config(create_app(store, settings), log_level="warning", access_log=False)
+            _welcome(listener, settings.store, with_sample=with_sample)
+            try:
+                uvicorn.Server(config).run(sockets=[listener])
+            except KeyboardInterrupt:
+                click.echo("Stopped.", err=True)
+
+
+def _load_sample(store: SQLiteStore) -> None:
+    if store.datastore(DATASTORE_ID) is None:
+        store.create_datastore(DATASTORE_ID, name=DATASTORE_NAME)
+        with open_sample() as stream:
+            _load(store, DATASTORE_ID, stream, DATASTORE_NAME)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((host, port), family=family, backlog=2_048)
+    except OSError as error:
+        reason = "it is in use; take another with --port" if error.errno == errno.EADDRINUSE else error.strerror
+        raise click.ClickException(f"cannot listen on {host} port {port}: {reason}") from error
+
+
+def _welcome(listener: socket.socket, store: str, *, with_sample: bool) -> None:
+    """What to open, and a query to try."""
+    host, port = listener.getsockname()[:2]
+    address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    query = _QUERY_TO_TRY if with_sample else "modality = CT sort updated desc"
+    document = f'{{ imageSets(query: "{query}") {{ edges {{ node {{ imageSetId patient {{ name }} }} }} }} }}'
+    click.echo(
+        f"Serving {store}\n"
+        f"  open      {address}/\n"
+        f"  ask       curl -s {address}/graphql -H 'content-type: application/json'"
+        f" -d '{json.dumps({'query': document})}'\n"
+        f"  or type   {shlex.quote(sys.argv[0])} search '{query}' --store '{store}'\n"
+        "Ctrl-C stops it.",
+        err=True,
+    )

@@ -1,0 +1,144 @@
+"""Image sets on standard output: a table for people; JSON, NDJSON and CSV for programs.
+
+NDJSON and JSON hold each summary whole, in the form that `imagesets load` reads. CSV has one column for each field of
+the language, typed as the language types it, so that a stored date which is none is an empty cell there. A terminal
+is never sent a stored control character, and a spreadsheet never a stored formula.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime, tzinfo
+from typing import BinaryIO, Final, TypeAlias
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from grammar.fields import BY_NAME, FIELDS, Field, FieldType
+from graphql_service.image_set import Datastore, ImageSet
+from graphql_service.loading.ndjson import dump_line
+
+#: Image sets as they arrive, some at a time: what was found is shown before the next are asked for.
+Batches: TypeAlias = Iterable[Sequence[ImageSet]]
+
+#: What a spreadsheet takes as the start of a formula (its full-width forms too), or skips to find one.
+_FORMULA_STARTS: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")  # fmt: skip
+
+#: Wide enough for any row: a table that goes into a file or a pipe is not cut.
+_UNLIMITED_WIDTH: Final = 10_000
+
+
+def write_ndjson(batches: Batches, out: BinaryIO) -> None:
+    """One summary a line, each batch flushed as it comes."""
+    for batch in batches:
+        out.writelines(dump_line(image_set) for image_set in batch)
+        out.flush()
+
+
+def write_json(batches: Batches, out: BinaryIO) -> None:
+    """One array of summaries, written as they come."""
+    separator = b"["
+    for batch in batches:
+        for image_set in batch:
+            out.write(separator + b"\n" + dump_line(image_set).rstrip(b"\n"))
+            separator = b","
+        out.flush()
+    out.write(b"[]\n" if separator == b"[" else b"\n]\n")
+
+
+def write_csv(batches: Batches, out: BinaryIO) -> None:
+    """A header of canonical field names, then one row for each image set; UTF-8.
+
+    A text that a spreadsheet would run as a formula is written with an apostrophe before it, the mark for "this is
+    text" there; programs that want the stored bytes read NDJSON.
+    """
+    lines = io.TextIOWrapper(out, encoding="utf-8", newline="", write_through=True)
+    writer = csv.writer(lines, lineterminator="\n")
+    writer.writerow(field.name for field in FIELDS)
+    for batch in batches:
+        writer.writerows([_cell(field, image_set) for field in FIELDS] for image_set in batch)
+        lines.flush()
+    lines.detach()
+
+
+def write_table(batches: Batches, console: Console, zone: tzinfo) -> None:
+    """A table for each batch, moments on the clock of the zone."""
+    if not console.is_terminal:
+        console.width = _UNLIMITED_WIDTH
+    for batch in batches:
+        if batch:
+            console.print(_table(batch, zone))
+
+
+def write_datastores(datastores: Iterable[Datastore], console: Console) -> None:
+    """A table of data stores."""
+    if not console.is_terminal:
+        console.width = _UNLIMITED_WIDTH
+    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="bold")
+    for header in ("Id", "Name", "Status"):
+        table.add_column(header, overflow="fold")
+    for datastore in datastores:
+        table.add_row(*(Text(printable(cell)) for cell in (datastore.datastore_id, datastore.name, datastore.status)))
+    console.print(table)
+
+
+#: The formats for programs, by the name that `--format` takes.
+DATA_FORMATS: Final[dict[str, Callable[[Batches, BinaryIO], None]]] = {
+    "json": write_json,
+    "ndjson": write_ndjson,
+    "csv": write_csv,
+}
+
+
+def printable(text: str) -> str:
+    """The text with everything that is not printable escaped: a stored value must not steer a terminal."""
+    return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)
+
+
+def _table(image_sets: Sequence[ImageSet], zone: tzinfo) -> Table:
+    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="bold")
+    for header in ("Patient", "Name", "Studied", "Modality", "Description", f"Updated ({zone})"):
+        table.add_column(header, overflow="fold")
+    table.add_column("Image set", no_wrap=True)  # an id is copied: the others fold first
+    for image_set in image_sets:
+        modality = [_shown(image_set, name, zone) for name in ("DICOMSeriesModality", "DICOMSeriesBodyPart")]
+        cells = (
+            _shown(image_set, "DICOMPatientId", zone),
+            _shown(image_set, "DICOMPatientName", zone),
+            _shown(image_set, "DICOMStudyDateAndTime", zone),
+            " ".join(filter(None, modality)),
+            _shown(image_set, "DICOMStudyDescription", zone),
+            _shown(image_set, "updatedAt", zone),
+            image_set.image_set_id,
+        )
+        table.add_row(*(Text(printable(cell)) for cell in cells))
+    return table
+
+
+def _shown(image_set: ImageSet, field: str, zone: tzinfo) -> str:
+    value = image_set.value(field)
+    if isinstance(value, datetime):
+        moment = value.astimezone(zone) if BY_NAME[field].type is FieldType.INSTANT else value
+        return f"{moment:%Y-%m-%d %H:%M}"
+    return "" if value is None else str(value)
+
+
+def _cell(field: Field, image_set: ImageSet) -> str:
+    value = image_set.value(field.name)
+    match value:
+        case None:
+            return ""
+        case bool():
+            return "true" if value else "false"
+        case datetime() if field.type is FieldType.DATE:
+            return value.date().isoformat()
+        case datetime():
+            return value.isoformat().replace("+00:00", "Z")
+        case str() if value.startswith(_FORMULA_STARTS):
+            return f"'{value}"
+        case _:
+            return str(value)

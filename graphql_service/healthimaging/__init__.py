@@ -1,0 +1,1 @@
+"""AWS HealthImaging: its criteria, its client, its wire protocol, and code samples for its SDKs."""

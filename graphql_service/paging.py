@@ -1,0 +1,197 @@
+"""Pages: which one is asked for, the cursors between them, and what one holds.
+
+A cursor is opaque to clients and strict here: it names the search that it belongs to by a fingerprint, keeps the
+instant at which that search was dated, and says behind which row the page goes on. A malformed one is refused.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import struct
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from grammar.problems import Problem
+from graphql_service.errors import InvalidArgument, InvalidCursor
+from graphql_service.image_set import ImageSet
+from graphql_service.stores.base import Place
+
+DEFAULT_PAGE: Final = 50
+FINGERPRINT_SIZE: Final = 16
+
+_VERSION: Final = 1
+_EPOCH: Final = datetime(1970, 1, 1)
+_MICROSECOND: Final = timedelta(microseconds=1)
+_NUMBER: Final = struct.Struct(">q")
+_LENGTH: Final = struct.Struct(">I")
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """The place of one row in the order of one search, dated at an instant (aware, in UTC)."""
+
+    fingerprint: bytes
+    dated: datetime
+    place: Place
+
+    def encode(self) -> str:
+        """The cursor as URL-safe text without padding."""
+        parts = [bytes([_VERSION]), self.fingerprint, _NUMBER.pack(_microseconds(self.dated))]
+        parts += map(_pack, (*self.place.values, self.place.image_set_id))
+        return base64.urlsafe_b64encode(b"".join(parts)).decode("ascii").rstrip("=")
+
+
+def read_cursor(text: str) -> Cursor:
+    """The cursor that `encode` wrote as this text. Raises InvalidCursor for every other text."""
+    try:
+        packed = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+        cursor = _unpack(packed)
+    except (ValueError, OverflowError, struct.error, binascii.Error):
+        raise _malformed() from None
+    # One row has one cursor: stray bits and other spellings are not ours.
+    if cursor.encode() != text:
+        raise _malformed()
+    return cursor
+
+
+def _malformed() -> InvalidCursor:
+    return InvalidCursor("the cursor is malformed: use one that a page of this search has given")
+
+
+def _microseconds(moment: datetime) -> int:
+    return (moment.replace(tzinfo=None) - _EPOCH) // _MICROSECOND
+
+
+def _pack(value: object) -> bytes:
+    """One value behind a letter for its type."""
+    match value:
+        case None:
+            return b"n"
+        case bool():
+            return b"t" if value else b"f"
+        case int():
+            return b"i" + _NUMBER.pack(value)
+        case str():
+            text = value.encode()
+            return b"s" + _LENGTH.pack(len(text)) + text
+        case datetime():
+            return (b"w" if value.tzinfo is None else b"u") + _NUMBER.pack(_microseconds(value))
+        case _:
+            raise TypeError(f"no cursor holds a {type(value).__name__}")
+
+
+def _unpack(packed: bytes) -> Cursor:
+    start = 1 + FINGERPRINT_SIZE
+    if packed[:1] != bytes([_VERSION]):
+        raise ValueError("another version")
+    (dated,) = _NUMBER.unpack_from(packed, start)
+    values: list[object] = []
+    offset = start + _NUMBER.size
+    while offset < len(packed):
+        value, offset = _unpack_value(packed, offset)
+        values.append(value)
+    if not values or not isinstance(values[-1], str):
+        raise ValueError("no image set id")
+    place = Place(tuple(values[:-1]), values[-1])
+    return Cursor(packed[1:start], (_EPOCH + dated * _MICROSECOND).replace(tzinfo=UTC), place)
+
+
+def _unpack_value(packed: bytes, offset: int) -> tuple[object, int]:
+    kind, offset = packed[offset : offset + 1], offset + 1
+    if kind == b"n":
+        return None, offset
+    if kind in (b"t", b"f"):
+        return kind == b"t", offset
+    if kind == b"s":
+        (length,) = _LENGTH.unpack_from(packed, offset)
+        offset += _LENGTH.size
+        text = packed[offset : offset + length]
+        if len(text) != length:
+            raise ValueError("cut short")
+        return text.decode(), offset + length
+    (number,) = _NUMBER.unpack_from(packed, offset)
+    offset += _NUMBER.size
+    if kind == b"i":
+        return number, offset
+    moment = _EPOCH + number * _MICROSECOND
+    if kind == b"w":
+        return moment, offset
+    if kind == b"u":
+        return moment.replace(tzinfo=UTC), offset
+    raise ValueError("no such type")
+
+
+@dataclass(frozen=True, slots=True)
+class PageRequest:
+    """The first `first` rows, or the last `last` ones, between two cursors; exactly one of the two counts is given."""
+
+    first: int | None = DEFAULT_PAGE
+    last: int | None = None
+    after: Cursor | None = None
+    before: Cursor | None = None
+
+    @property
+    def size(self) -> int:
+        """How many rows the page holds at most."""
+        return self.first if self.first is not None else self.last or 0
+
+    @property
+    def backward(self) -> bool:
+        """Whether the page is read from the end."""
+        return self.last is not None
+
+
+def read_page_size(first: int | None, last: int | None, max_page: int) -> tuple[int | None, int | None]:
+    """`first` and `last` as they hold: one of them, 50 first where neither is given. Raises InvalidArgument."""
+    if first is not None and last is not None:
+        raise InvalidArgument("'first' and 'last' cannot be given together: 'first' reads forward, 'last' backward")
+    for name, value in (("first", first), ("last", last)):
+        if value is not None and not 0 <= value <= max_page:
+            raise InvalidArgument(f"'{name}' must be from 0 to {max_page}; it is {value}")
+    if first is None and last is None:
+        return min(DEFAULT_PAGE, max_page), None
+    return first, last
+
+
+def read_page_request(
+    first: int | None, last: int | None, after: str | None, before: str | None, max_page: int
+) -> PageRequest:
+    """The page that Relay's four arguments ask for. Raises InvalidArgument and InvalidCursor."""
+    first, last = read_page_size(first, last, max_page)
+    return PageRequest(
+        first,
+        last,
+        None if after is None else read_cursor(after),
+        None if before is None else read_cursor(before),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """The image sets of one page in the order of the search, and what it took to find them.
+
+    `complete` is False where the store's budget ended before the page was full; `scanned` counts the image sets read
+    for it, `requests` the requests to the store. `dated` is the instant that relative dates were counted from.
+    """
+
+    image_sets: tuple[ImageSet, ...]
+    cursors: tuple[str, ...]
+    has_next_page: bool
+    has_previous_page: bool
+    requests: int
+    scanned: int
+    complete: bool
+    notices: tuple[Problem, ...]
+    dated: datetime
+
+    @property
+    def start_cursor(self) -> str | None:
+        """Where reading backward goes on."""
+        return self.cursors[0] if self.cursors else None
+
+    @property
+    def end_cursor(self) -> str | None:
+        """Where reading forward goes on."""
+        return self.cursors[-1] if self.cursors else None

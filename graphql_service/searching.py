@@ -1,0 +1,181 @@
+"""One search, from what was asked to one page of rows: read, date, check the cursors, ask the store.
+
+Every door (GraphQL, the command line) comes through `search` and `count`, so a query means the same behind each. Both
+may block: the store does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from hashlib import blake2b
+from typing import Final
+from zoneinfo import ZoneInfo
+
+from grammar.criteria import Condition, Everything, Search, SortKey, conjunction
+from grammar.fields import BY_NAME, FieldType
+from grammar.parser import read
+from grammar.periods import date_search, find_zone
+from grammar.printer import canonical
+from grammar.problems import Problem, QueryError
+from graphql_service.errors import DataStoreNotFound, InvalidArgument, InvalidCursor
+from graphql_service.image_set import Datastore
+from graphql_service.ordering import place
+from graphql_service.paging import FINGERPRINT_SIZE, Cursor, Page, PageRequest
+from graphql_service.stores.base import Request, Store
+
+#: Newest first, as SearchImageSets answers when it is asked for no order.
+DEFAULT_SORT: Final = (SortKey("updatedAt", descending=True),)
+COUNT_LIMIT: Final = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Inquiry:
+    """What is asked of one data store: the query text and the filter must both hold.
+
+    `filter` is in its written form; `time_zone` is an IANA name.
+    """
+
+    datastore_id: str
+    query: str = ""
+    variables: Mapping[str, object] = field(default_factory=dict)
+    filter: Condition = field(default_factory=Everything)
+    order_by: tuple[SortKey, ...] = ()
+    time_zone: str = "UTC"
+
+
+@dataclass(frozen=True, slots=True)
+class TotalCount:
+    """How many image sets a search finds; where it is not exact, there are at least `value`."""
+
+    value: int
+    exact: bool
+
+
+def choose_datastore(store: Store, datastore_id: str | None) -> Datastore:
+    """The data store with this id, or the only one there is where none is named. Raises DataStoreNotFound."""
+    if datastore_id is not None:
+        datastore = store.datastore(datastore_id)
+        if datastore is None:
+            raise DataStoreNotFound("there is no data store with this id: 'datastores' lists those there are")
+        return datastore
+    datastores = store.datastores()
+    if len(datastores) != 1:
+        found = f"there are {len(datastores)}: name one of them" if datastores else "there is none: load image sets"
+        raise DataStoreNotFound(f"'datastoreId' may be left out where there is exactly one data store; {found}")
+    return datastores[0]
+
+
+def read_zone(name: str) -> ZoneInfo:
+    """The time zone with this IANA name. Raises InvalidArgument."""
+    try:
+        return find_zone(name)
+    except ValueError as error:
+        raise InvalidArgument(f"'timeZone' must be an IANA name such as Europe/Lisbon; there is no '{name}'") from error
+
+
+def search(store: Store, inquiry: Inquiry, page_request: PageRequest, now: datetime | None = None) -> Page:
+    """One page of a search, with relative dates counted from `now` or, going on, from where the cursor's search was.
+
+    Raises QueryError, DataStoreNotFound, InvalidArgument, InvalidCursor and StoreError.
+    """
+    zone = read_zone(inquiry.time_zone)
+    written, notices = _read(inquiry)
+    fingerprint = _fingerprint(inquiry.datastore_id, zone, written)
+    cursors = [cursor for cursor in (page_request.after, page_request.before) if cursor is not None]
+    for cursor in cursors:
+        _check(cursor, fingerprint, written.sort)
+    instant = cursors[0].dated if cursors else now or datetime.now(UTC)
+    dated = _date(inquiry, written, zone, instant)
+    if len(cursors) == 2 and _date(inquiry, written, zone, cursors[1].dated) != dated:
+        raise InvalidCursor("'after' and 'before' come from searches of different days: use cursors of one search")
+    size = page_request.size
+    answer = store.fetch(
+        Request(
+            inquiry.datastore_id,
+            dated.where,
+            dated.sort,
+            # An empty page still says whether there is more.
+            limit=max(size, 1),
+            after=None if page_request.after is None else page_request.after.place,
+            before=None if page_request.before is None else page_request.before.place,
+            backward=page_request.backward,
+        )
+    )
+    image_sets = answer.image_sets if size else ()
+    more = answer.more if size else bool(answer.image_sets)
+    return Page(
+        image_sets=image_sets,
+        cursors=tuple(Cursor(fingerprint, instant, place(image_set, dated.sort)).encode() for image_set in image_sets),
+        has_next_page=page_request.before is not None if page_request.backward else more,
+        has_previous_page=more if page_request.backward else page_request.after is not None,
+        requests=1,
+        scanned=len(answer.image_sets),
+        complete=True,
+        notices=notices,
+        dated=instant,
+    )
+
+
+def count(store: Store, inquiry: Inquiry, limit: int = COUNT_LIMIT, now: datetime | None = None) -> TotalCount:
+    """How many image sets a search finds, counted no further than `limit`. Raises as `search` does."""
+    written, _ = _read(inquiry)
+    dated = _date(inquiry, written, read_zone(inquiry.time_zone), now or datetime.now(UTC))
+    found = store.count(inquiry.datastore_id, dated.where, limit + 1)
+    return TotalCount(min(found, limit), exact=found <= limit)
+
+
+def _read(inquiry: Inquiry) -> tuple[Search, tuple[Problem, ...]]:
+    """The whole search as written, text and filter together, with its order."""
+    written = read(inquiry.query, inquiry.variables)
+    sort = written.search.sort
+    if sort and inquiry.order_by:
+        raise InvalidArgument("'orderBy' and a 'sort' in the query cannot be given together: keep one of them")
+    names = [key.field for key in inquiry.order_by]
+    if repeated := next((name for name in names if names.count(name) > 1), None):
+        raise InvalidArgument(f"'orderBy' names {repeated} more than once")
+    where = conjunction((written.search.where, inquiry.filter))
+    return Search(where, sort or inquiry.order_by or DEFAULT_SORT), written.notices
+
+
+def _date(inquiry: Inquiry, written: Search, zone: ZoneInfo, instant: datetime) -> Search:
+    try:
+        return date_search(written, zone, instant)
+    except QueryError as error:
+        # Dating knows no text; places in it are told by lines only where the text is at hand.
+        raise QueryError(inquiry.query, error.problems) from None
+
+
+def _fingerprint(datastore_id: str, zone: ZoneInfo, written: Search) -> bytes:
+    named = "\0".join((datastore_id, zone.key, canonical(written)))
+    return blake2b(named.encode(), digest_size=FINGERPRINT_SIZE).digest()
+
+
+def _check(cursor: Cursor, fingerprint: bytes, sort: tuple[SortKey, ...]) -> None:
+    """Refuse a cursor of another search, and one whose values no row of this search can have."""
+    if cursor.fingerprint != fingerprint:
+        raise InvalidCursor(
+            "the cursor belongs to another search: query, variables, filter, order, time zone and data store"
+            " must be those of the page that gave it"
+        )
+    values = cursor.place.values
+    if len(values) != len(sort) or not all(_fits(key.field, value) for key, value in zip(sort, values, strict=True)):
+        raise InvalidCursor("the cursor is malformed: use one that a page of this search has given")
+
+
+def _fits(name: str, value: object) -> bool:
+    """Whether a stored value of the field can be this one."""
+    if value is None:
+        return True
+    match BY_NAME[name].type:
+        case FieldType.BOOLEAN:
+            return isinstance(value, bool)
+        case FieldType.INTEGER:
+            return isinstance(value, int) and not isinstance(value, bool)
+        case FieldType.INSTANT:
+            return isinstance(value, datetime) and value.tzinfo is not None
+        case FieldType.WALL_CLOCK | FieldType.DATE:
+            return isinstance(value, datetime) and value.tzinfo is None
+        case _:
+            return isinstance(value, str)

@@ -1,0 +1,88 @@
+"""What a store is to the rest of the service: a narrow protocol, and a table of what it can do."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from grammar.criteria import Condition, Operator, SortKey
+from graphql_service.image_set import Datastore, ImageSet
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What one request to a store can say. None stands for "without limit".
+
+    `operators` maps a canonical field to the operators that the store filters by *exactly or more widely*;
+    None: every condition of the language, exactly, with `or` and `not`. `max_text` is in bytes of UTF-8.
+    """
+
+    operators: Mapping[str, Collection[Operator]] | None = None
+    max_filters: int | None = None
+    max_text: int | None = None
+    sort_fields: Collection[str] | None = None
+    max_page: int | None = None
+    backward: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a page ends or begins: the row's value for each sort key as `ImageSet.value` gives it, and its id."""
+
+    values: tuple[object, ...]
+    image_set_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request for image sets in order: those between the two places (both outside), nearest the start first.
+
+    Ties go by imageSetId in the direction of the last sort key. `backward` answers the *last* `limit` rows before
+    `before`, still in the order of the sort.
+    """
+
+    datastore_id: str
+    where: Condition
+    sort: tuple[SortKey, ...]
+    limit: int
+    after: Place | None = None
+    before: Place | None = None
+    backward: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The image sets of a request, in order, and whether more lie beyond them in the direction of reading."""
+
+    image_sets: tuple[ImageSet, ...]
+    more: bool
+
+
+class Store(Protocol):
+    """Where image sets are kept. Every method may block, and may raise `errors.StoreError`."""
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What one request can say."""
+
+    def datastores(self) -> tuple[Datastore, ...]:
+        """Every data store that can be seen, by id."""
+
+    def datastore(self, datastore_id: str) -> Datastore | None:
+        """One data store by its id; None where there is none."""
+
+    def image_sets(self, datastore_id: str, image_set_ids: Sequence[str]) -> Mapping[str, ImageSet]:
+        """The image sets that exist among those named, by id."""
+
+    def fetch(self, request: Request) -> Answer:
+        """One request, as far as `capabilities` go."""
+
+    def count(self, datastore_id: str, where: Condition, limit: int) -> int:
+        """How many image sets meet the condition, counting no further than `limit`."""
+
+    def values(self, datastore_id: str, field: str) -> tuple[str, ...]:
+        """The values that image sets have of a field of `completion.LISTED`, sorted; none where that is not known."""
+
+    def close(self) -> None:
+        """Give up files and connections."""

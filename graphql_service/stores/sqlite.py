@@ -1,0 +1,732 @@
+"""The embedded store: many data stores in one SQLite file, every search answered by an index where there is one.
+
+The only user of sqlite3. A file that is no database, of another program, or of a newer version of this one is refused
+and left as it is. Each data store has two tables of its own (`sql.py` has what they hold), so that one can be loaded
+before its indexes are built, and be erased whole.
+"""
+
+# ruff: noqa: S608 - SQL is put together from names of our own; every value is a parameter.
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from itertools import islice, takewhile
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+from uuid import uuid4
+
+import orjson
+
+from grammar.criteria import Condition
+from grammar.fields import BY_NAME
+from grammar.values import fold
+from graphql_service.errors import (
+    DataStoreNotFound,
+    InvalidArgument,
+    LoadError,
+    ServiceError,
+    StoreError,
+    StoreFileError,
+    UnsupportedSearch,
+)
+from graphql_service.image_set import (
+    Datastore,
+    ImageSet,
+    read_code,
+    read_date,
+    read_integer,
+    read_text,
+    read_time,
+)
+from graphql_service.ordering import place, place_key
+from graphql_service.patterns import split_name
+from graphql_service.stores import sql
+from graphql_service.stores.base import Answer, Capabilities, Request
+from graphql_service.stores.sql import COLUMNS, microseconds
+
+Row: TypeAlias = tuple[Any, ...]
+Migration: TypeAlias = Callable[[sqlite3.Connection], object]
+
+#: In the file's header, so that a file can be told from any other program's: "ImgS".
+APPLICATION_ID: Final = 0x496D6753
+
+DATASTORE_ID: Final = re.compile("[0-9a-z]{32}")
+
+_BUSY_SECONDS: Final = 10.0
+#: 16 MB: building indexes was slower with more.
+_CACHE: Final = "PRAGMA cache_size = -16384"
+_BATCH: Final = 2_000
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_ROW: Final = ", ".join((*COLUMNS.values(), "tags"))
+_SUMMARY: Final = "image_set_id, version, created_at, updated_at, last_accessed_at, storage_tier, is_primary, tags"
+_NAMES: Final = tuple(COLUMNS)
+_VERSION, _UPDATED, _PATIENT_NAME = map(_NAMES.index, ("version", "updatedAt", "DICOMPatientName"))
+
+#: What the usual searches read, in the order in which they answer: a patient, an accession, a study or a series alone
+#: or with a period; a period alone; everything. Names are found through `name_parts`. The last two also list the
+#: values there are.
+_INDEXES: Final = (
+    ("updated_at", "image_set_id"),
+    ("created_at", "image_set_id"),
+    ("study_at", "image_set_id"),
+    ("patient_id", "updated_at", "image_set_id"),
+    ("patient_id", "created_at", "image_set_id"),
+    ("patient_id", "study_at", "image_set_id"),
+    ("accession_number", "updated_at", "image_set_id"),
+    ("study_id", "updated_at", "image_set_id"),
+    ("study_uid", "updated_at", "image_set_id"),
+    ("series_uid", "updated_at", "image_set_id"),
+    ("patient_name",),
+    ("modality", "updated_at", "image_set_id"),
+    ("body_part", "updated_at", "image_set_id"),
+)
+
+
+def _create_datastores(connection: sqlite3.Connection) -> None:
+    # AUTOINCREMENT: a number names tables, and is never given to another data store.
+    connection.execute(
+        "CREATE TABLE datastores (number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE,"
+        " name TEXT NOT NULL UNIQUE, created_at INTEGER NOT NULL, updated_at INTEGER NOT NULL)"
+    )
+
+
+#: The steps from an empty file to today's schema. `PRAGMA user_version` counts those that a file has had; a step that
+#: was ever released never changes.
+MIGRATIONS: tuple[Migration, ...] = (_create_datastores,)
+
+
+@dataclass(frozen=True, slots=True)
+class LoadResult:
+    """What became of the image sets that were loaded. `unchanged`: those that were there, the same or newer."""
+
+    inserted: int = 0
+    updated: int = 0
+    unchanged: int = 0
+
+
+class SQLiteStore:
+    """One file of data stores. Safe to use from several threads, and from several processes at once.
+
+    Readers never wait; writers wait for each other up to 10 seconds, then raise StoreError. `create` makes the file,
+    readable by its owner alone, where there is none; without it a missing one is a StoreFileError.
+    """
+
+    def __init__(self, path: Path, *, create: bool = False) -> None:
+        self._path = path.absolute()
+        self._idle: list[sqlite3.Connection] = []
+        self._closed = False
+        try:
+            if create:
+                self._path.parent.mkdir(parents=True, exist_ok=True)
+                self._path.touch(mode=0o600)
+            elif not self._path.exists():
+                raise StoreFileError(f"there is no store at {self._path}; `imagesets load` makes one")
+        except OSError as error:
+            raise StoreFileError(f"{self._path} cannot be made: {error.strerror}") from error
+        with self._errors(), closing(self._connect()) as connection:
+            self._prepare(connection, create=create)
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """Everything, exactly, in both directions."""
+        return Capabilities()
+
+    def datastores(self) -> tuple[Datastore, ...]:
+        """Every data store in the file, by id."""
+        with self._reading() as connection:
+            return tuple(map(_datastore, connection.execute(f"{_SELECT_DATASTORES} ORDER BY id")))
+
+    def datastore(self, datastore_id: str) -> Datastore | None:
+        """One data store by its id; None where there is none."""
+        with self._reading() as connection:
+            return _find_datastore(connection, "id", datastore_id)
+
+    def image_sets(self, datastore_id: str, image_set_ids: Sequence[str]) -> Mapping[str, ImageSet]:
+        """The image sets that exist among those named, by id. Raises DataStoreNotFound."""
+        with self._reading() as connection:
+            number = _number(connection, datastore_id)
+            rows = connection.execute(
+                f"SELECT {_SUMMARY} FROM image_sets_{number} WHERE image_set_id IN (SELECT value FROM json_each(?))",
+                (_json_list(image_set_ids),),
+            )
+            return {row[0]: _image_set(datastore_id, row) for row in rows}
+
+    def fetch(self, request: Request) -> Answer:
+        """One page; at any depth it costs what its rows cost, where an index serves. Raises DataStoreNotFound."""
+        datastore_id, limit = request.datastore_id, request.limit
+        start, stop = request.after, request.before
+        if request.backward:
+            start, stop = stop, start
+        keys = sql.read_keys(request.sort, backward=request.backward)
+        begin = None
+        if start is not None:
+            types = (BY_NAME[key.field].type for key in request.sort)
+            begin = (*map(sql.column_value, types, start.values), start.image_set_id)[: len(keys)]
+        rows: list[Row] = []
+        order = sql.order_by(keys)
+        with self._reading() as connection:
+            number = _number(connection, datastore_id)
+            for where in sql.segments(request.where, keys, begin, f"name_parts_{number}"):
+                rows += connection.execute(
+                    f"SELECT {_SUMMARY} FROM image_sets_{number} WHERE {where.text} ORDER BY {order} LIMIT ?",
+                    (*where.parameters, limit + 1 - len(rows)),
+                )
+                if len(rows) > limit:
+                    break
+        found = [_image_set(datastore_id, row) for row in rows]
+        if stop is not None:
+            # Few requests have both ends: the second needs no index of its own.
+            rank = place_key(request.sort)
+            end = rank(stop)
+            if request.backward:
+                found = list(takewhile(lambda each: rank(place(each, request.sort)) > end, found))
+            else:
+                found = list(takewhile(lambda each: rank(place(each, request.sort)) < end, found))
+        page = found[:limit]
+        return Answer(tuple(reversed(page) if request.backward else page), len(found) > limit)
+
+    def count(self, datastore_id: str, where: Condition, limit: int) -> int:
+        """How many image sets meet the condition, counting no further than `limit`. Raises DataStoreNotFound."""
+        with self._reading() as connection:
+            number = _number(connection, datastore_id)
+            clause = sql.condition(where, f"name_parts_{number}")
+            query = f"SELECT count(*) FROM (SELECT 1 FROM image_sets_{number} WHERE {clause.text} LIMIT ?)"
+            return int(connection.execute(query, (*clause.parameters, limit)).fetchone()[0])
+
+    def values(self, datastore_id: str, field: str) -> tuple[str, ...]:
+        """The values of a field with an index of its own, each found by one step in it. Raises DataStoreNotFound."""
+        column = COLUMNS[field]
+        with self._reading() as connection:
+            table = f"image_sets_{_number(connection, datastore_id)}"
+            rows = connection.execute(
+                f"WITH RECURSIVE found(value) AS (SELECT min({column}) FROM {table} UNION ALL SELECT"
+                f" (SELECT min({column}) FROM {table} WHERE {column} > value) FROM found WHERE value IS NOT NULL)"
+                " SELECT value FROM found WHERE value IS NOT NULL LIMIT 200"
+            )
+            return tuple(value for (value,) in rows)
+
+    def create_datastore(self, id_or_name: str, *, name: str | None = None) -> Datastore:
+        """The data store of this id (`[0-9a-z]{32}`) or, for any other value, of this name; made where there is none.
+
+        A new one that is made by id is named `name`, or after its id. Raises InvalidArgument for a name that is empty,
+        longer than 256 characters, or taken.
+        """
+        named = DATASTORE_ID.fullmatch(id_or_name) is None
+        name = id_or_name if named else name or id_or_name
+        if read_text(name) != name or not name.strip() or len(name) > 256:
+            raise InvalidArgument("a data store's name has 1 to 256 characters")
+        with self._writing() as connection, _transaction(connection):
+            found = _find_datastore(connection, "name" if named else "id", id_or_name)
+            if found is not None:
+                return found
+            if _find_datastore(connection, "name", name) is not None:
+                raise InvalidArgument(f"another data store is named '{name}'")
+            datastore_id = uuid4().hex if named else id_or_name
+            now = microseconds(datetime.now(UTC))
+            number = connection.execute(
+                "INSERT INTO datastores (id, name, created_at, updated_at) VALUES (?, ?, ?, ?)",
+                (datastore_id, name, now, now),
+            ).lastrowid
+            _create_tables(connection, number)
+            _create_unique_index(connection, number)
+            _create_indexes(connection, number)
+            return Datastore(datastore_id, name, created_at=_moment(now), updated_at=_moment(now))
+
+    def load(
+        self, datastore: str, image_sets: Iterable[ImageSet], progress: Callable[[int], object] = lambda _: None
+    ) -> LoadResult:
+        """Writes image sets into a data store, by id or name, which is made where there is none.
+
+        The newer (version, then updatedAt) of two that share an id stays; of two as new, the later one read. They are
+        read as they are written, a few thousand in memory at once; `progress` is told how many so far. An empty data
+        store is filled in one transaction and indexed at its end, any other in transactions of 2,000. When the source
+        stops with a ServiceError or KeyboardInterrupt, what came before it is kept, then the error is raised.
+        """
+        found = self.create_datastore(datastore)
+        with self._writing() as connection:
+            number = _number(connection, found.datastore_id)
+            if _is_empty(connection, number):
+                result, stopped = _fill(connection, number, iter(image_sets), progress)
+            else:
+                result, stopped = _merge(connection, number, iter(image_sets), progress)
+            # A reader may still need what is in the log: then a later load or the last reader to leave empties it.
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        if stopped is not None:
+            raise stopped
+        return result
+
+    def remove(self, datastore_id: str, image_set_ids: Collection[str]) -> int:
+        """Erases image sets, their bytes in the file too; returns how many there were. Raises DataStoreNotFound."""
+        with self._writing() as connection:
+            with _transaction(connection):
+                number = _number(connection, datastore_id)
+                chosen = f"FROM image_sets_{number} WHERE image_set_id IN (SELECT value FROM json_each(?))"
+                ids = (_json_list(image_set_ids),)
+                names = {row[0] for row in connection.execute(f"SELECT patient_name {chosen}", ids)}
+                removed = connection.execute(f"DELETE {chosen}", ids).rowcount
+                _forget_names(connection, number, names)
+                _touch(connection, number)
+            self._empty_log(connection)
+        return removed
+
+    def remove_datastore(self, datastore_id: str) -> None:
+        """Erases a data store and all its image sets, their bytes in the file too. Raises DataStoreNotFound."""
+        with self._writing() as connection:
+            with _transaction(connection):
+                number = _number(connection, datastore_id)
+                connection.execute(f"DROP TABLE image_sets_{number}")
+                connection.execute(f"DROP TABLE name_parts_{number}")
+                connection.execute("DELETE FROM datastores WHERE number = ?", (number,))
+            self._empty_log(connection)
+
+    def close(self) -> None:
+        """Give up the file. A search that is running ends first."""
+        self._closed = True
+        while self._idle:
+            self._idle.pop().close()
+
+    def _connect(self) -> sqlite3.Connection:
+        # check_same_thread: a connection serves one thread after the other, never two at once.
+        return sqlite3.connect(
+            f"{self._path.as_uri()}?mode=rw",
+            uri=True,
+            timeout=_BUSY_SECONDS,
+            isolation_level=None,
+            check_same_thread=False,
+        )
+
+    def _prepare(self, connection: sqlite3.Connection, *, create: bool) -> None:
+        """Checks that the file is a store, and brings an older one up to date."""
+        application, version = _header(connection)
+        if (application, version) == (0, 0) and not connection.execute("SELECT 1 FROM sqlite_schema").fetchone():
+            if not create:
+                raise StoreFileError(f"{self._path} is empty; `imagesets load` makes a store")
+            connection.execute("PRAGMA page_size = 16384")  # a row has about 800 bytes
+            connection.execute("PRAGMA journal_mode = WAL")
+        elif application != APPLICATION_ID:
+            raise StoreFileError(f"{self._path} is a database of another program")
+        if version > len(MIGRATIONS):
+            raise StoreFileError(
+                f"{self._path} was written by a newer version of this program: its schema is {version},"
+                f" and {len(MIGRATIONS)} is the newest that this version reads"
+            )
+        if version < len(MIGRATIONS):
+            with _transaction(connection):
+                _, version = _header(connection)  # another process may have been quicker
+                for migrate in MIGRATIONS[version:]:
+                    migrate(connection)
+                connection.execute(f"PRAGMA user_version = {max(version, len(MIGRATIONS))}")
+                connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+
+    @contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        """A connection that sees one state of the file from beginning to end, and cannot write."""
+        with self._errors():
+            if self._closed:
+                raise StoreError("the store is closed")
+            try:
+                connection = self._idle.pop()
+            except IndexError:
+                connection = self._connect()
+                connection.execute("PRAGMA query_only = ON")
+            try:
+                connection.execute("BEGIN")
+                yield connection
+                connection.execute("COMMIT")
+            except BaseException:
+                connection.close()
+                raise
+            if self._closed:
+                connection.close()
+            else:
+                self._idle.append(connection)
+
+    @contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        with self._errors(), closing(self._connect()) as connection:
+            connection.execute("PRAGMA synchronous = NORMAL")
+            connection.execute("PRAGMA secure_delete = ON")  # what is erased is overwritten
+            connection.execute(_CACHE)
+            connection.execute("PRAGMA threads = 2")  # sorting for an index, beside reading for it
+            yield connection
+
+    def _empty_log(self, connection: sqlite3.Connection) -> None:
+        """Until the log is emptied it still holds what was erased."""
+        busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        if busy:
+            raise StoreError(
+                f"erased, but {self._path}-wal still holds it while another program reads; remove again once that ends"
+            )
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        """Raises sqlite3's errors as ours."""
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise _read_error(error, self._path) from error
+
+
+_SELECT_DATASTORES: Final = "SELECT id, name, created_at, updated_at FROM datastores"
+
+#: What sqlite3 says when a search is larger than it can compile or match.
+_TOO_LARGE: Final = ("parser stack overflow", "Expression tree is too large", "too many", "too complex", "too big")
+
+
+def _read_error(error: sqlite3.Error, path: Path) -> ServiceError:
+    """One clear sentence; SQLite's own messages name tables and columns, never values."""
+    primary = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
+    if primary == sqlite3.SQLITE_FULL:
+        return StoreFileError(f"the disk of {path} is full; the last step was undone, and nothing was lost")
+    if primary in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        return StoreError(f"another program is writing to {path}; try again when it is done")
+    if primary == sqlite3.SQLITE_NOTADB:
+        return StoreFileError(f"{path} is no database")
+    if primary == sqlite3.SQLITE_CORRUPT:
+        return StoreFileError(f"{path} is damaged: {error}")
+    if any(words in str(error) for words in _TOO_LARGE):
+        return UnsupportedSearch(f"the search is larger than the embedded store can take: {error}")
+    return StoreFileError(f"{path}: {error}")
+
+
+@contextmanager
+def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    """All or nothing, and the only writer meanwhile."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:  # SQLite itself has rolled back where the disk was full
+            connection.execute("ROLLBACK")
+        raise
+
+
+def _header(connection: sqlite3.Connection) -> tuple[int, int]:
+    """The file's application id and schema version."""
+    (application,) = connection.execute("PRAGMA application_id").fetchone()
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    return application, version
+
+
+def _find_datastore(connection: sqlite3.Connection, column: str, value: str) -> Datastore | None:
+    if read_text(value) is None:
+        return None
+    row = connection.execute(f"{_SELECT_DATASTORES} WHERE {column} = ?", (value,)).fetchone()
+    return None if row is None else _datastore(row)
+
+
+def _number(connection: sqlite3.Connection, datastore_id: str) -> int:
+    """The number in the names of a data store's tables."""
+    row = None
+    if read_text(datastore_id) is not None:
+        row = connection.execute("SELECT number FROM datastores WHERE id = ?", (datastore_id,)).fetchone()
+    if row is None:
+        raise DataStoreNotFound(f"there is no data store '{datastore_id}'")
+    return int(row[0])
+
+
+def _touch(connection: sqlite3.Connection, number: int) -> None:
+    now = microseconds(datetime.now(UTC))
+    connection.execute("UPDATE datastores SET updated_at = ? WHERE number = ?", (now, number))
+
+
+def _json_list(values: Iterable[str]) -> str:
+    """A list of ids as one parameter, without those that no id can be (with a lone surrogate)."""
+    return orjson.dumps([value for value in values if read_text(value) is not None]).decode()
+
+
+def _create_tables(connection: sqlite3.Connection, number: int | None) -> None:
+    columns = ", ".join(f"{column} {sql.column_type(BY_NAME[field].type)}" for field, column in COLUMNS.items())
+    connection.execute(f"CREATE TABLE image_sets_{number} ({columns}, tags TEXT NOT NULL)")
+    connection.execute(
+        f"CREATE TABLE name_parts_{number} (name TEXT, name_group INTEGER, position INTEGER, part TEXT,"
+        " PRIMARY KEY (name, name_group, position)) WITHOUT ROWID"
+    )
+
+
+def _create_unique_index(connection: sqlite3.Connection, number: int | None) -> None:
+    connection.execute(f"CREATE UNIQUE INDEX image_sets_{number}_by_id ON image_sets_{number} (image_set_id)")
+
+
+def _create_indexes(connection: sqlite3.Connection, number: int | None) -> None:
+    for columns in _INDEXES:
+        name = f"image_sets_{number}_by_{'_and_'.join(columns)}"
+        connection.execute(f"CREATE INDEX {name} ON image_sets_{number} ({', '.join(columns)})")
+    connection.execute(f"CREATE INDEX name_parts_{number}_by_part ON name_parts_{number} (part, position)")
+
+
+def _drop_indexes(connection: sqlite3.Connection, number: int) -> None:
+    tables = (f"image_sets_{number}", f"name_parts_{number}")
+    # An index without SQL of its own is a table's primary key.
+    names = connection.execute(
+        "SELECT name FROM sqlite_schema WHERE type = 'index' AND tbl_name IN (?, ?) AND sql IS NOT NULL", tables
+    ).fetchall()
+    for (name,) in names:
+        connection.execute(f"DROP INDEX {name}")
+
+
+def _is_empty(connection: sqlite3.Connection, number: int) -> bool:
+    return connection.execute(f"SELECT 1 FROM image_sets_{number} LIMIT 1").fetchone() is None
+
+
+def _fill(
+    connection: sqlite3.Connection, number: int, source: Iterator[ImageSet], progress: Callable[[int], object]
+) -> tuple[LoadResult, BaseException | None]:
+    """Writes everything into an empty data store, then builds its indexes; and what stopped the source, if anything."""
+    connection.execute("PRAGMA wal_autocheckpoint = 0")  # the log is emptied once, at the end
+    with _transaction(connection):
+        if not _is_empty(connection, number):
+            raise StoreError("another program has just loaded into this data store; load again")
+        _drop_indexes(connection, number)
+        before = connection.total_changes
+        stopped: BaseException | None = None
+        try:
+            connection.executemany(_insert(number), _read_rows(source, progress))
+        except (ServiceError, KeyboardInterrupt) as error:
+            stopped = error
+        written = connection.total_changes - before
+        updated = unchanged = 0
+        try:
+            _create_unique_index(connection, number)
+        except sqlite3.IntegrityError:
+            updated, unchanged = _drop_older(connection, number)
+            _create_unique_index(connection, number)
+        _create_indexes(connection, number)
+        names = connection.execute(f"SELECT DISTINCT patient_name FROM image_sets_{number}")
+        _remember_names(connection, number, (name for (name,) in names))
+        _touch(connection, number)
+    return LoadResult(written - updated - unchanged, updated, unchanged), stopped
+
+
+def _read_rows(source: Iterator[ImageSet], progress: Callable[[int], object]) -> Iterator[Row]:
+    for done, image_set in enumerate(source, 1):
+        yield read_row(image_set)
+        if done % _BATCH == 0:
+            progress(done)
+
+
+def _drop_older(connection: sqlite3.Connection, number: int) -> tuple[int, int]:
+    """Of the rows that share an id keeps the one that loading them one after the other would keep.
+
+    Returns how many times a row took the place of another one, and how many times it did not.
+    """
+    connection.execute(f"CREATE INDEX image_sets_{number}_by_id ON image_sets_{number} (image_set_id)")
+    updated = unchanged = 0
+    last = ""
+    while ids := [
+        row[0]
+        for row in connection.execute(
+            f"SELECT image_set_id FROM image_sets_{number} WHERE image_set_id > ?"
+            f" GROUP BY image_set_id HAVING count(*) > 1 LIMIT {_BATCH}",
+            (last,),
+        )
+    ]:
+        last = ids[-1]
+        for image_set_id in ids:
+            kept, *others = connection.execute(
+                f"SELECT {_ROW}, rowid FROM image_sets_{number} WHERE image_set_id = ? ORDER BY rowid", (image_set_id,)
+            ).fetchall()
+            for other in others:
+                if _replaces(other[:-1], kept[:-1]):
+                    kept = other
+                    updated += 1
+                else:
+                    unchanged += 1
+            connection.execute(
+                f"DELETE FROM image_sets_{number} WHERE image_set_id = ? AND rowid <> ?", (image_set_id, kept[-1])
+            )
+    connection.execute(f"DROP INDEX image_sets_{number}_by_id")
+    return updated, unchanged
+
+
+def _merge(
+    connection: sqlite3.Connection, number: int, source: Iterator[ImageSet], progress: Callable[[int], object]
+) -> tuple[LoadResult, BaseException | None]:
+    """Writes everything into a data store that already holds something, batch by batch."""
+    result = LoadResult()
+    stopped: BaseException | None = None
+    done = 0
+    while stopped is None:
+        batch: list[Row] = []
+        try:
+            for image_set in islice(source, _BATCH):
+                batch.append(read_row(image_set))  # noqa: PERF401 - what came before an error must stay
+        except (ServiceError, KeyboardInterrupt) as error:
+            stopped = error
+        if not batch:
+            break
+        with _transaction(connection):
+            written = _merge_batch(connection, number, batch)
+        result = LoadResult(
+            result.inserted + written.inserted,
+            result.updated + written.updated,
+            result.unchanged + written.unchanged,
+        )
+        done += len(batch)
+        progress(done)
+    return result, stopped
+
+
+def _merge_batch(connection: sqlite3.Connection, number: int, batch: Sequence[Row]) -> LoadResult:
+    stored: dict[str, Row] = {
+        row[0]: row
+        for row in connection.execute(
+            f"SELECT {_ROW} FROM image_sets_{number} WHERE image_set_id IN (SELECT value FROM json_each(?))",
+            (_json_list({row[0] for row in batch}),),
+        )
+    }
+    names = {row[_PATIENT_NAME] for row in stored.values()}
+    changed: dict[str, Row] = {}
+    inserted = updated = 0
+    for row in batch:
+        old = stored.get(row[0])
+        if old is None:
+            inserted += 1
+        elif _replaces(row, old):
+            updated += 1
+        else:
+            continue
+        stored[row[0]] = changed[row[0]] = row
+    connection.executemany(_insert(number), changed.values())
+    _remember_names(connection, number, {row[_PATIENT_NAME] for row in changed.values()})
+    _forget_names(connection, number, names)
+    if changed:
+        _touch(connection, number)
+    return LoadResult(inserted, updated, len(batch) - inserted - updated)
+
+
+def _insert(number: int) -> str:
+    return f"INSERT OR REPLACE INTO image_sets_{number} ({_ROW}) VALUES ({', '.join('?' * (len(COLUMNS) + 1))})"
+
+
+def _replaces(new: Row, old: Row) -> bool:
+    """Whether a row takes the place of the one stored under its id."""
+    return _age(new) >= _age(old) and new != old
+
+
+def _age(row: Row) -> tuple[tuple[bool, int], ...]:
+    return tuple((value is not None, value or 0) for value in (row[_VERSION], row[_UPDATED]))
+
+
+def _remember_names(connection: sqlite3.Connection, number: int, names: Iterable[str | None]) -> None:
+    connection.executemany(
+        f"INSERT OR IGNORE INTO name_parts_{number} VALUES (?, ?, ?, ?)",
+        (
+            (name, name_group, position, part)
+            for name in names
+            if name is not None
+            for name_group, parts in enumerate(split_name(name))
+            for position, part in enumerate(parts)
+            if part
+        ),
+    )
+
+
+def _forget_names(connection: sqlite3.Connection, number: int, names: Iterable[str | None]) -> None:
+    """Erases the parts of those names that no image set has any more."""
+    connection.executemany(
+        f"DELETE FROM name_parts_{number} WHERE name = ?1"
+        f" AND NOT EXISTS (SELECT 1 FROM image_sets_{number} WHERE patient_name = ?1)",
+        ((name,) for name in names if name is not None),
+    )
+
+
+def read_row(image_set: ImageSet) -> Row:
+    """The image set as a row: each field as `sql.column_value` has it, in the order of `COLUMNS`, then its tags.
+
+    Raises LoadError where the tags are not JSON.
+    """
+    try:
+        tags = orjson.dumps(image_set.tags).decode()
+    except TypeError as error:
+        raise LoadError(f"the tags of image set {image_set.image_set_id} are not JSON") from error
+    try:
+        return _read_columns(image_set, tags)
+    except TypeError:  # a tag holds a list or an object, which no cache takes
+        return (*(sql.column_value(BY_NAME[field].type, image_set.value(field)) for field in COLUMNS), tags)
+
+
+# What image sets of one study and one import share is read once. A century has 36,525 days.
+_since: Final = lru_cache(1_024)(lambda moment: None if moment is None else microseconds(moment))
+_date: Final = lru_cache(40_000)(lambda stored: None if (day := read_date(stored)) is None else microseconds(day))
+_time: Final = lru_cache(1_024)(lambda stored: (read_time(stored) or timedelta()) // timedelta(microseconds=1))
+_folded: Final = lru_cache(1_024)(lambda stored: None if (text := read_text(stored)) is None else fold(text))
+_code: Final = lru_cache(1_024)(read_code)
+
+_IDS: Final = (
+    "DICOMPatientId",
+    "DICOMAccessionNumber",
+    "DICOMStudyId",
+    "DICOMStudyInstanceUID",
+    "DICOMSeriesInstanceUID",
+)
+
+
+def _read_columns(image_set: ImageSet, tags: str) -> Row:
+    """The row, written out: loading spends most of its time here. A test holds it to `ImageSet.value`."""
+    tag = image_set.tags.get
+    study_day = _date(tag("DICOMStudyDate"))
+    return (
+        image_set.image_set_id,
+        image_set.version,
+        _since(image_set.created_at),
+        _since(image_set.updated_at),
+        _since(image_set.last_accessed_at),
+        image_set.storage_tier,
+        image_set.is_primary,
+        *_read_texts(tuple(map(tag, _IDS))),
+        None if study_day is None else study_day + _time(tag("DICOMStudyTime")),
+        _date(tag("DICOMPatientBirthDate")),
+        _folded(tag("DICOMPatientName")),
+        _code(tag("DICOMPatientSex")),
+        _folded(tag("DICOMStudyDescription")),
+        _code(tag("DICOMSeriesModality")),
+        _code(tag("DICOMSeriesBodyPart")),
+        read_integer(tag("DICOMSeriesNumber")),
+        read_integer(tag("DICOMNumberOfStudyRelatedSeries")),
+        read_integer(tag("DICOMNumberOfStudyRelatedInstances")),
+        tags,
+    )
+
+
+def _read_texts(stored: tuple[Any, ...]) -> tuple[str | None, ...]:
+    """`read_text` of each; of all at once where all are plain ASCII, as ids mostly are."""
+    try:
+        whole = "".join(stored)
+    except TypeError:
+        return tuple(map(read_text, stored))
+    if whole.isascii() and "\0" not in whole and all(stored):
+        return stored
+    return tuple(map(read_text, stored))
+
+
+def _moment(since_1970: int | None) -> datetime | None:
+    return None if since_1970 is None else _EPOCH + timedelta(0, 0, since_1970)
+
+
+def _datastore(row: Row) -> Datastore:
+    datastore_id, name, created_at, updated_at = row
+    return Datastore(datastore_id, name, created_at=_moment(created_at), updated_at=_moment(updated_at))
+
+
+def _image_set(datastore_id: str, row: Row) -> ImageSet:
+    image_set_id, version, created, updated, accessed, tier, primary, tags = row
+    return ImageSet(
+        datastore_id,
+        image_set_id,
+        version,
+        _moment(created),
+        _moment(updated),
+        _moment(accessed),
+        tier,
+        None if primary is None else bool(primary),
+        orjson.loads(tags),
+    )

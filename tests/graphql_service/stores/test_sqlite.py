@@ -1,0 +1,649 @@
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from random import Random
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from grammar.criteria import And, Comparison, Condition, Everything, Not, Operator, Or, Range, SortKey
+from grammar.fields import BY_NAME
+from graphql_service.errors import (
+    DataStoreNotFound,
+    InvalidArgument,
+    LoadError,
+    StoreError,
+    StoreFileError,
+    UnsupportedSearch,
+)
+from graphql_service.image_set import Datastore, ImageSet
+from graphql_service.ordering import place
+from graphql_service.stores import sql, sqlite
+from graphql_service.stores.base import Answer, Place, Request
+from graphql_service.stores.sqlite import LoadResult, SQLiteStore, read_row
+from tests.graphql_service.stores.contract import check_pages, expected
+from tests.strategies import DATASTORE_ID, collections, conditions, image_sets, sorts
+
+EVERYTHING = Everything()
+NEWEST = (SortKey("updatedAt", descending=True),)
+START = datetime(2024, 3, 11, tzinfo=UTC)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "folder" / "store.db"
+
+
+@pytest.fixture
+def store(path: Path) -> Iterator[SQLiteStore]:
+    with closing(SQLiteStore(path, create=True)) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def lasting_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SQLiteStore]:
+    """One file for all examples of a property: each makes its data store and erases it."""
+    with closing(SQLiteStore(tmp_path_factory.mktemp("stores") / "store.db", create=True)) as opened:
+        yield opened
+
+
+def image_set(number: int, *, version: int | None = 1, minutes: int | None = 0, **tags: object) -> ImageSet:
+    updated = None if minutes is None else START + timedelta(minutes=minutes)
+    return ImageSet(DATASTORE_ID, f"{number:032d}", version, START, updated, None, None, None, tags)
+
+
+def answers(store: SQLiteStore, where: Condition = EVERYTHING) -> list[ImageSet]:
+    return list(store.fetch(Request(DATASTORE_ID, where, (SortKey("imageSetId"),), 1_000)).image_sets)
+
+
+# The meaning and the order
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(stored=collections, where=conditions, sort=sorts, size=st.integers(1, 8), bulk=st.integers(0, 25))
+def test_every_answer_is_the_reference_meaning_in_the_reference_order(
+    lasting_store: SQLiteStore,
+    stored: list[ImageSet],
+    where: Condition,
+    sort: tuple[SortKey, ...],
+    size: int,
+    bulk: int,
+) -> None:
+    lasting_store.load(DATASTORE_ID, stored[:bulk])
+    lasting_store.load(DATASTORE_ID, stored[bulk:])
+    try:
+        wanted = expected(stored, where, sort)
+        check_pages(lasting_store, DATASTORE_ID, wanted, where, sort, size)
+        assert lasting_store.count(DATASTORE_ID, where, 1_000) == len(wanted)
+        assert lasting_store.count(DATASTORE_ID, where, 3) == min(3, len(wanted))
+        after, before = (place(wanted[0], sort), place(wanted[-1], sort)) if wanted else (None, None)
+        between = wanted[1:-1] if len(wanted) > 1 else []
+        for backward in (False, True):
+            request = Request(DATASTORE_ID, where, sort, size, after, before, backward)
+            chosen = between[-size:] if backward else between[:size]
+            if wanted:
+                assert lasting_store.fetch(request) == Answer(tuple(chosen), len(between) > size)
+    finally:
+        lasting_store.remove_datastore(DATASTORE_ID)
+
+
+@given(image_sets)
+def test_a_row_holds_what_the_language_sees(stored: ImageSet) -> None:
+    *columns, _ = read_row(stored)
+    assert columns == [
+        sql.column_value(field.type, stored.value(name))
+        for name, field in ((name, BY_NAME[name]) for name in sql.COLUMNS)
+    ]
+
+
+@pytest.mark.parametrize("descending", [False, True])
+def test_hundreds_of_equal_times_page_the_same_at_every_size(store: SQLiteStore, *, descending: bool) -> None:
+    random = Random(7)  # noqa: S311 - made-up data that must come out the same every time
+    stored = [image_set(number, minutes=random.choice((0, 0, 0, 1, None))) for number in range(320)]
+    random.shuffle(stored)
+    store.load(DATASTORE_ID, stored)
+    sort = (SortKey("updatedAt", descending),)
+    wanted = expected(stored, Everything(), sort)
+    for size in (*range(1, 12), 50, 64, 160, 319, 320, 321):
+        check_pages(store, DATASTORE_ID, wanted, Everything(), sort, size)
+
+
+def test_a_place_from_outside_the_searched_period_widens_nothing(store: SQLiteStore) -> None:
+    store.load(DATASTORE_ID, [image_set(number, minutes=number) for number in range(10)])
+    period = Comparison("updatedAt", Operator.RANGE, Range(START + timedelta(minutes=3), START + timedelta(minutes=7)))
+    for minutes, ascending in ((0, [3, 4, 5, 6]), (4, [5, 6]), (9, [])):
+        after = Place((START + timedelta(minutes=minutes),), f"{minutes:032d}")
+        found = store.fetch(Request(DATASTORE_ID, period, (SortKey("updatedAt"),), 50, after))
+        assert [int(each.image_set_id) for each in found.image_sets] == ascending
+    after = Place((None,), "0" * 32)
+    found = store.fetch(Request(DATASTORE_ID, period, (SortKey("updatedAt"),), 50, after))
+    assert [int(each.image_set_id) for each in found.image_sets] == [3, 4, 5, 6]
+    assert store.fetch(Request(DATASTORE_ID, period, NEWEST, 50, after)) == Answer((), more=False)
+
+
+def test_paging_goes_on_while_others_write(store: SQLiteStore) -> None:
+    store.load(DATASTORE_ID, [image_set(number) for number in range(0, 40, 2)])
+    sort = (SortKey("updatedAt"),)
+    first = store.fetch(Request(DATASTORE_ID, Everything(), sort, 10)).image_sets
+    store.load(DATASTORE_ID, [image_set(number) for number in range(1, 40, 2)])
+    store.remove(DATASTORE_ID, [first[-1].image_set_id])
+    after = place(first[-1], sort)
+    second = store.fetch(Request(DATASTORE_ID, Everything(), sort, 3, after)).image_sets
+    assert [int(each.image_set_id) for each in (*first, *second)] == [*range(0, 20, 2), 19, 20, 21]
+
+
+def test_a_search_sees_one_state_of_the_file_in_every_thread(store: SQLiteStore) -> None:
+    stored = [image_set(number, minutes=None if number % 3 else number) for number in range(60)]
+    store.load(DATASTORE_ID, stored)
+    wrong: list[object] = []
+
+    def read() -> None:
+        for _ in range(20):
+            after = place(stored[57], NEWEST)
+            answer = store.fetch(Request(DATASTORE_ID, Everything(), NEWEST, 100, after))
+            if len(answer.image_sets) != 59:
+                wrong.append(answer)
+
+    threads = [threading.Thread(target=read) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+
+
+# What SQLite does for it
+
+
+class Plans:
+    """The statements that a store runs, each with SQLite's plan for it."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._statements: list[str] = []
+
+    def note(self, statement: str) -> None:
+        if statement.startswith("SELECT image_set_id"):
+            self._statements.append(statement)
+
+    def read(self) -> list[str]:
+        with closing(sqlite3.connect(self._path)) as connection:
+            plans = [
+                "; ".join(row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {statement}"))
+                for statement in self._statements
+            ]
+        self._statements.clear()
+        return plans
+
+
+@pytest.fixture
+def plans(store: SQLiteStore, path: Path, monkeypatch: pytest.MonkeyPatch) -> Plans:
+    noted = Plans(path)
+    connect = store._connect
+
+    def connect_and_note() -> sqlite3.Connection:
+        connection = connect()
+        connection.set_trace_callback(noted.note)
+        return connection
+
+    monkeypatch.setattr(store, "_connect", connect_and_note)
+    store._idle.clear()
+    return noted
+
+
+ONE = {
+    "DICOMPatientId": Comparison("DICOMPatientId", Operator.EQ, "A1"),
+    "DICOMAccessionNumber": Comparison("DICOMAccessionNumber", Operator.EQ, "A1"),
+    "DICOMStudyId": Comparison("DICOMStudyId", Operator.EQ, "A1"),
+    "DICOMStudyInstanceUID": Comparison("DICOMStudyInstanceUID", Operator.EQ, "1.2"),
+    "DICOMSeriesInstanceUID": Comparison("DICOMSeriesInstanceUID", Operator.EQ, "1.2"),
+}
+MOMENTS = {
+    "updatedAt": (START, START + timedelta(days=30)),
+    "createdAt": (START, START + timedelta(days=30)),
+    "DICOMStudyDateAndTime": (datetime(1990, 1, 1), datetime(2023, 1, 1)),
+}
+USUAL = [
+    *((None, date) for date in MOMENTS),
+    *(("DICOMPatientId", date) for date in MOMENTS),
+    *((field, "updatedAt") for field in ONE if field != "DICOMPatientId"),
+]
+
+
+def periods(date: str) -> Iterator[Comparison | None]:
+    start, end = MOMENTS[date]
+    yield None
+    for ends in ((start, end), (start, None), (None, end)):
+        yield Comparison(date, Operator.RANGE, Range(*ends))
+
+
+@pytest.mark.parametrize(("field", "date"), USUAL)
+@pytest.mark.parametrize("descending", [False, True])
+def test_the_usual_searches_read_only_what_they_answer_in_order(
+    store: SQLiteStore, plans: Plans, field: str | None, date: str, *, descending: bool
+) -> None:
+    store.create_datastore(DATASTORE_ID)
+    sort = (SortKey(date, descending),)
+    middle = MOMENTS[date][0] + timedelta(days=3)
+    for period in periods(date):
+        parts = tuple(part for part in (field and ONE[field], period) if part)
+        where = And(parts) if len(parts) > 1 else parts[0] if parts else Everything()
+        for value in (middle, None):
+            at = Place((value,), "0" * 32)
+            store.fetch(Request(DATASTORE_ID, where, sort, 50))
+            first_pages = plans.read()
+            store.fetch(Request(DATASTORE_ID, where, sort, 50, after=at))
+            store.fetch(Request(DATASTORE_ID, where, sort, 50, before=at, backward=True))
+            later_pages = plans.read()
+            assert first_pages
+            assert later_pages
+            for plan in (*first_pages, *later_pages):
+                assert "USING INDEX" in plan
+                assert "TEMP B-TREE" not in plan
+                # Everything in order is the one first page that begins where the index begins.
+                assert plan.startswith("SEARCH") or (where == Everything() and plan in first_pages)
+                assert field is None or f"{sql.COLUMNS[field]}=?" in plan
+
+
+def test_a_later_page_begins_at_its_place_and_never_before_it(store: SQLiteStore, plans: Plans) -> None:
+    store.create_datastore(DATASTORE_ID)
+    where = And((ONE["DICOMPatientId"], Comparison("updatedAt", Operator.RANGE, Range(START, None))))
+    store.fetch(Request(DATASTORE_ID, where, (SortKey("updatedAt"),), 50, Place((START + timedelta(1),), "0" * 32)))
+    index = "SEARCH image_sets_1 USING INDEX image_sets_1_by_patient_id_and_updated_at_and_image_set_id"
+    assert plans.read() == [
+        f"{index} (patient_id=? AND updated_at=? AND image_set_id>?)",
+        f"{index} (patient_id=? AND updated_at>?)",
+    ]
+    store.fetch(Request(DATASTORE_ID, Everything(), NEWEST, 50, Place((START,), "0" * 32)))
+    index = "SEARCH image_sets_1 USING INDEX image_sets_1_by_updated_at_and_image_set_id"
+    assert plans.read() == [
+        f"{index} (updated_at=? AND image_set_id<?)",
+        f"{index} (updated_at<?)",
+        f"{index} (updated_at=?)",
+    ]
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        Comparison("DICOMPatientId", Operator.LIKE, "SUBJECT08*1"),
+        Comparison("DICOMPatientId", Operator.IN, ("A1", "A2")),
+        Comparison("DICOMAccessionNumber", Operator.LIKE, "ACC08*"),
+        Comparison("DICOMPatientName", Operator.EQ, "garcia"),
+        Comparison("DICOMPatientName", Operator.LIKE, "gar*^a*"),
+        Comparison("DICOMPatientName", Operator.IN, ("garcia", "ana")),
+        Or((ONE["DICOMPatientId"], Comparison("DICOMPatientId", Operator.EQ, "A2"))),
+    ],
+)
+def test_prefixes_lists_and_names_are_found_by_an_index(store: SQLiteStore, plans: Plans, where: Condition) -> None:
+    store.create_datastore(DATASTORE_ID)
+    store.fetch(Request(DATASTORE_ID, where, NEWEST, 50))
+    (plan,) = plans.read()
+    steps = plan.split("; ")
+    assert [step for step in steps if step.startswith("SCAN") and "json_each" not in step] == []
+    assert [step for step in steps if "name_parts" in step and "by_part (part" not in step and "AND" not in step] == []
+
+
+def test_a_search_may_be_long_and_deep(store: SQLiteStore) -> None:
+    store.load(DATASTORE_ID, [image_set(1, DICOMPatientId="A7"), image_set(2, DICOMPatientName="Ana")])
+    many = tuple(Comparison("DICOMPatientId", Operator.LIKE, f"A{number}?*") for number in range(1_500))
+    assert answers(store, Or((*many, ONE["DICOMPatientId"]))) == []
+    values = tuple(f"A{number}" for number in range(50_000))
+    assert answers(store, Comparison("DICOMPatientId", Operator.IN, values)) == [
+        image_set(1, DICOMPatientId="A7"),
+    ]
+    name = "^".join("a" * 300)
+    assert answers(store, Comparison("DICOMPatientName", Operator.EQ, name)) == []
+    deep: Condition = Comparison("DICOMPatientId", Operator.EXISTS, None)
+    for depth in range(40):
+        deep = And((ONE["DICOMStudyId"], Not(deep))) if depth % 2 else Or((ONE["DICOMStudyId"], Not(deep)))
+    assert answers(store, deep) == expected(answers(store), deep, (SortKey("imageSetId"),))
+
+
+def test_a_search_that_is_too_large_is_refused_in_one_sentence(store: SQLiteStore) -> None:
+    store.create_datastore(DATASTORE_ID)
+    deep: Condition = ONE["DICOMPatientId"]
+    for _ in range(200):
+        deep = And((ONE["DICOMStudyId"], Not(deep)))
+    with pytest.raises(UnsupportedSearch, match="the search is larger than the embedded store can take"):
+        answers(store, deep)
+    pattern = Comparison("DICOMPatientId", Operator.LIKE, "*a" * 30_000)
+    store.load(DATASTORE_ID, [image_set(1, DICOMPatientId="A1")])
+    with pytest.raises(UnsupportedSearch, match="the search is larger than the embedded store can take"):
+        answers(store, pattern)
+    assert answers(store) == [image_set(1, DICOMPatientId="A1")]
+
+
+@pytest.mark.parametrize(
+    ("prefix", "end"),
+    [("a", "b"), ("a\U0010ffff", "b"), ("\ud7ff", "\ue000"), ("\U0010ffff", None), ("", None)],
+)
+def test_the_end_of_a_prefix(prefix: str, end: str | None) -> None:
+    assert sql.prefix_end(prefix) == end
+
+
+# Data stores
+
+
+def test_a_data_store_is_made_once_by_id_or_name(store: SQLiteStore) -> None:
+    named = store.create_datastore("Radiology é")
+    assert store.create_datastore("Radiology é") == named
+    assert len(named.datastore_id) == 32
+    by_id = store.create_datastore(DATASTORE_ID, name="sample")
+    assert (by_id.datastore_id, by_id.name, by_id.status) == (DATASTORE_ID, "sample", "ACTIVE")
+    assert store.create_datastore(DATASTORE_ID) == store.create_datastore("sample") == by_id
+    unnamed = store.create_datastore("e" * 32)
+    assert unnamed.name == "e" * 32
+    assert store.datastores() == tuple(sorted((named, by_id, unnamed), key=lambda each: each.datastore_id))
+    assert store.datastore(DATASTORE_ID) == by_id
+    assert store.datastore("f" * 32) is None
+    assert store.datastore("\ud800") is None
+
+
+@pytest.mark.parametrize("name", ["", " ", "a" * 257, "a\0b", "\ud800", "e\u0301"])
+def test_a_data_store_has_a_decent_name(store: SQLiteStore, name: str) -> None:
+    with pytest.raises(InvalidArgument, match="a data store's name has 1 to 256 characters"):
+        store.create_datastore(name)
+    assert store.datastores() == ()
+
+
+def test_a_name_belongs_to_one_data_store(store: SQLiteStore) -> None:
+    store.create_datastore("sample")
+    with pytest.raises(InvalidArgument, match="another data store is named 'sample'"):
+        store.create_datastore(DATASTORE_ID, name="sample")
+
+
+def test_an_unknown_data_store_is_an_error(store: SQLiteStore) -> None:
+    for use in (
+        lambda: store.fetch(Request(DATASTORE_ID, Everything(), NEWEST, 1)),
+        lambda: store.count(DATASTORE_ID, Everything(), 1),
+        lambda: store.image_sets(DATASTORE_ID, ["0" * 32]),
+        lambda: store.remove(DATASTORE_ID, ["0" * 32]),
+        lambda: store.remove_datastore(DATASTORE_ID),
+    ):
+        with pytest.raises(DataStoreNotFound, match=f"there is no data store '{DATASTORE_ID}'"):
+            use()
+
+
+def test_data_stores_are_apart(store: SQLiteStore) -> None:
+    store.load(DATASTORE_ID, [image_set(1), image_set(2)])
+    store.load("e" * 32, [image_set(2, version=3)])
+    assert answers(store) == [image_set(1), image_set(2)]
+    other = replace(image_set(2, version=3), datastore_id="e" * 32)
+    assert store.image_sets("e" * 32, [f"{number:032d}" for number in range(5)]) == {other.image_set_id: other}
+    store.remove_datastore("e" * 32)
+    assert answers(store) == [image_set(1), image_set(2)]
+    assert [each.datastore_id for each in store.datastores()] == [DATASTORE_ID]
+
+
+def test_image_sets_are_found_by_id(store: SQLiteStore) -> None:
+    store.load(DATASTORE_ID, [image_set(1), image_set(2)])
+    assert store.image_sets(DATASTORE_ID, []) == {}
+    assert store.image_sets(DATASTORE_ID, [f"{2:032d}", "\ud800", "", "x"]) == {f"{2:032d}": image_set(2)}
+
+
+# Loading
+
+
+def test_the_newer_version_wins_in_whatever_order_they_come(store: SQLiteStore) -> None:
+    old, new, newer = image_set(1), image_set(1, version=2), image_set(1, version=2, minutes=5)
+    for order in ((old, new, newer), (newer, new, old), (new, newer, old)):
+        for sizes in ((3,), (1, 2), (1, 1, 1)):
+            items = iter(order)
+            for size in sizes:
+                store.load(DATASTORE_ID, [next(items) for _ in range(size)])
+            assert answers(store) == [newer]
+            store.remove_datastore(DATASTORE_ID)
+
+
+def test_what_loading_did_is_counted_the_same_at_once_or_one_by_one(store: SQLiteStore) -> None:
+    lines = [
+        image_set(1),
+        image_set(2, version=5),
+        image_set(1),
+        image_set(1, DICOMPatientId="changed"),
+        image_set(2, version=4),
+        image_set(3, version=None, minutes=None),
+        image_set(3, version=1, minutes=None),
+    ]
+    wanted = [lines[3], lines[1], lines[6]]
+    assert store.load(DATASTORE_ID, lines) == LoadResult(inserted=3, updated=2, unchanged=2)
+    assert answers(store) == wanted
+    assert store.load(DATASTORE_ID, lines) == LoadResult(inserted=0, updated=2, unchanged=5)
+    assert answers(store) == wanted
+    assert store.load("e" * 32, lines[:1]) == LoadResult(inserted=1)
+    assert store.load("e" * 32, lines[1:]) == LoadResult(inserted=2, updated=2, unchanged=2)
+    assert store.load("e" * 32, []) == LoadResult()
+
+
+def test_loading_tells_how_far_it_is(store: SQLiteStore) -> None:
+    told: list[int] = []
+    for _ in range(2):
+        store.load(DATASTORE_ID, map(image_set, range(4_500)), told.append)
+    assert told == [2_000, 4_000, 2_000, 4_000, 4_500]
+
+
+@pytest.mark.parametrize("held", [0, 1])
+@pytest.mark.parametrize("error", [LoadError("the source went away"), KeyboardInterrupt()])
+def test_what_came_before_an_error_of_the_source_is_kept(store: SQLiteStore, held: int, error: BaseException) -> None:
+    def source() -> Iterator[ImageSet]:
+        yield from map(image_set, range(1, 2_500))
+        raise error
+
+    store.load(DATASTORE_ID, map(image_set, range(held)))
+    with pytest.raises(type(error)):
+        store.load(DATASTORE_ID, source())
+    assert store.count(DATASTORE_ID, Everything(), 10_000) == 2_499 + held
+    assert store.load(DATASTORE_ID, map(image_set, range(1, 3_000))) == LoadResult(inserted=500, unchanged=2_499)
+
+
+def test_a_crash_while_an_empty_data_store_is_filled_leaves_it_empty_and_whole(
+    store: SQLiteStore, plans: Plans
+) -> None:
+    def source() -> Iterator[ImageSet]:
+        yield from map(image_set, range(2_500))
+        raise RuntimeError("as if killed")
+
+    with pytest.raises(RuntimeError):
+        store.load(DATASTORE_ID, source())
+    assert answers(store) == []
+    plans.read()
+    store.fetch(Request(DATASTORE_ID, Everything(), NEWEST, 1))
+    assert plans.read() == ["SCAN image_sets_1 USING INDEX image_sets_1_by_updated_at_and_image_set_id"]
+    assert store.load(DATASTORE_ID, map(image_set, range(2_500))) == LoadResult(inserted=2_500)
+
+
+def test_tags_that_are_not_json_are_refused(store: SQLiteStore) -> None:
+    with pytest.raises(LoadError, match=f"the tags of image set {1:032d} are not JSON"):
+        store.load(DATASTORE_ID, [image_set(1, DICOMPatientId=object())])
+
+
+def test_a_full_disk_undoes_the_last_step_and_loses_nothing(
+    store: SQLiteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.load(DATASTORE_ID, map(image_set, range(100)))
+    connect = store._connect
+
+    def connect_to_a_full_disk() -> sqlite3.Connection:
+        connection = connect()
+        (pages,) = connection.execute("PRAGMA page_count").fetchone()
+        connection.execute(f"PRAGMA max_page_count = {pages + 4}")
+        return connection
+
+    with monkeypatch.context() as full:
+        full.setattr(store, "_connect", connect_to_a_full_disk)
+        for datastore in (DATASTORE_ID, "e" * 32):
+            with pytest.raises(StoreFileError, match=r"the disk of .* is full; the last step was undone"):
+                store.load(datastore, map(image_set, range(5_000)))
+    assert answers(store) == list(map(image_set, range(100)))
+    assert store.load(DATASTORE_ID, map(image_set, range(5_000))) == LoadResult(inserted=4_900, unchanged=100)
+
+
+def test_writers_wait_and_then_say_so(store: SQLiteStore, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite, "_BUSY_SECONDS", 0.05)
+    store.load(DATASTORE_ID, [image_set(1)])
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StoreError, match=r"another program is writing to .*; try again when it is done"):
+            store.load(DATASTORE_ID, [image_set(2)])
+        assert answers(store) == [image_set(1)]
+
+
+# Erasing
+
+
+def bytes_of(path: Path) -> bytes:
+    return b"".join(each.read_bytes() for each in sorted(path.parent.iterdir()))
+
+
+def test_what_is_erased_leaves_no_bytes_behind(store: SQLiteStore, path: Path) -> None:
+    secret = {
+        "DICOMPatientId": "SECRETID",
+        "DICOMPatientName": "Secretname^Ana",
+        "DICOMStudyDescription": "SECRETTEXT",
+        "private": "x" * 5_000,
+    }
+    store.load(DATASTORE_ID, [replace(image_set(1), tags=secret), image_set(2, DICOMPatientName="Kept^Ana")])
+    assert {word in bytes_of(path).lower() for word in (b"secretid", b"secretname", b"secrettext")} == {True}
+    assert store.remove(DATASTORE_ID, [f"{1:032d}", f"{9:032d}"]) == 1
+    assert {word in bytes_of(path).lower() for word in (b"secretid", b"secretname", b"secrettext")} == {False}
+    assert answers(store, Comparison("DICOMPatientName", Operator.EQ, "ana")) == [
+        image_set(2, DICOMPatientName="Kept^Ana")
+    ]
+
+
+def test_a_corrected_name_is_found_and_the_wrong_one_is_gone(store: SQLiteStore, path: Path) -> None:
+    store.load(DATASTORE_ID, [image_set(1, DICOMPatientName="Wrongname^Ana")])
+    store.load(DATASTORE_ID, [image_set(1, version=2, DICOMPatientName="Right^Ana")])
+    assert b"wrongname" not in bytes_of(path).lower()
+    assert answers(store, Comparison("DICOMPatientName", Operator.EQ, "wrongname")) == []
+    assert answers(store, Comparison("DICOMPatientName", Operator.EQ, "right")) == [
+        image_set(1, version=2, DICOMPatientName="Right^Ana")
+    ]
+
+
+def test_a_whole_data_store_is_erased(store: SQLiteStore, path: Path) -> None:
+    store.load(DATASTORE_ID, [image_set(number, DICOMPatientName=f"Secretname{number}") for number in range(300)])
+    store.remove_datastore(DATASTORE_ID)
+    assert b"secretname" not in bytes_of(path).lower()
+    assert store.datastores() == ()
+
+
+def test_a_reader_that_stays_keeps_erasing_from_its_end(
+    store: SQLiteStore, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite, "_BUSY_SECONDS", 0.05)
+    store.load(DATASTORE_ID, [image_set(1), image_set(2)])
+    with closing(sqlite3.connect(path, isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT * FROM image_sets_1").fetchall()
+        with pytest.raises(StoreError, match="still holds it while another program reads; remove again"):
+            store.remove(DATASTORE_ID, [f"{1:032d}"])
+    assert answers(store) == [image_set(2)]
+    assert store.remove(DATASTORE_ID, [f"{1:032d}"]) == 0
+
+
+# The file
+
+
+def test_a_new_file_is_its_owners_alone(store: SQLiteStore, path: Path) -> None:
+    store.load(DATASTORE_ID, [image_set(1)])
+    assert {each.stat().st_mode & 0o777 for each in path.parent.iterdir()} == {0o600}
+
+
+def test_a_store_is_there_again_when_opened_again(store: SQLiteStore, path: Path) -> None:
+    store.load(DATASTORE_ID, [image_set(1, DICOMPatientName="Ana")])
+    (kept,) = store.datastores()
+    store.close()
+    with closing(SQLiteStore(path)) as again:
+        assert again.datastores() == (kept,)
+        assert answers(again) == [image_set(1, DICOMPatientName="Ana")]
+    with pytest.raises(StoreError, match="the store is closed"):
+        store.datastores()
+
+
+def test_a_missing_or_empty_file_is_no_store(tmp_path: Path) -> None:
+    missing = tmp_path / "none.db"
+    with pytest.raises(StoreFileError, match=f"there is no store at {missing}; `imagesets load` makes one"):
+        SQLiteStore(missing)
+    assert not missing.exists()
+    missing.touch()
+    with pytest.raises(StoreFileError, match=f"{missing} is empty; `imagesets load` makes a store"):
+        SQLiteStore(missing)
+
+
+def test_other_files_are_refused_and_left_alone(tmp_path: Path) -> None:
+    text = tmp_path / "text.db"
+    text.write_text("no database, but longer than the header of one, which is a hundred bytes " * 3)
+    foreign = tmp_path / "foreign.db"
+    with closing(sqlite3.connect(foreign)) as connection:
+        connection.execute("CREATE TABLE theirs (a)")
+    for file, message in ((text, "is no database"), (foreign, "is a database of another program")):
+        before = file.read_bytes()
+        for create in (False, True):
+            with pytest.raises(StoreFileError, match=f"{file} {message}"):
+                SQLiteStore(file, create=create)
+        assert file.read_bytes() == before
+    with pytest.raises(StoreFileError, match=f"{tmp_path}: unable to open database file"):
+        SQLiteStore(tmp_path)
+    with pytest.raises(StoreFileError, match="cannot be made: "):
+        SQLiteStore(text / "store.db", create=True)
+
+
+def test_a_newer_file_is_refused_by_both_versions(store: SQLiteStore, path: Path) -> None:
+    store.close()
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA user_version = 7")
+    with pytest.raises(StoreFileError, match="its schema is 7, and 1 is the newest that this version reads"):
+        SQLiteStore(path)
+
+
+def test_an_older_file_is_brought_up_to_date_in_one_step_or_not_at_all(
+    store: SQLiteStore, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.load(DATASTORE_ID, [image_set(1)])
+    store.close()
+
+    def add_note(connection: sqlite3.Connection) -> None:
+        connection.execute("ALTER TABLE datastores ADD COLUMN note TEXT DEFAULT 'new'")
+
+    def fail(connection: sqlite3.Connection) -> None:
+        connection.execute("DELETE FROM datastores")
+        raise RuntimeError("a faulty step")
+
+    steps = sqlite.MIGRATIONS
+    monkeypatch.setattr(sqlite, "MIGRATIONS", (*steps, add_note, fail))
+    with pytest.raises(RuntimeError):
+        SQLiteStore(path)
+    monkeypatch.setattr(sqlite, "MIGRATIONS", (*steps, add_note))
+    for _ in range(2):
+        with closing(SQLiteStore(path)) as upgraded:
+            assert answers(upgraded) == [image_set(1)]
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("SELECT note FROM datastores").fetchall() == [("new",)]
+        assert connection.execute("PRAGMA user_version").fetchall() == [(2,)]
+
+
+def test_a_damaged_file_is_named(store: SQLiteStore, path: Path) -> None:
+    store.load(DATASTORE_ID, map(image_set, range(2_000)))
+    store.close()
+    whole = path.read_bytes()
+    path.write_bytes(whole[: 16_384 * 2] + b"\x5a" * (len(whole) - 16_384 * 2))
+    with closing(SQLiteStore(path)) as damaged, pytest.raises(StoreFileError, match=f"{path} is damaged: "):
+        damaged.fetch(Request(DATASTORE_ID, Everything(), NEWEST, 50))
+
+
+def test_datastores_have_times(store: SQLiteStore) -> None:
+    made = store.create_datastore(DATASTORE_ID)
+    store.load(DATASTORE_ID, [image_set(1)])
+    loaded = store.datastore(DATASTORE_ID)
+    assert isinstance(loaded, Datastore)
+    assert made.created_at == loaded.created_at
+    assert made.updated_at is not None
+    assert loaded.updated_at is not None
+    assert made.updated_at < loaded.updated_at <= datetime.now(UTC)

@@ -1,0 +1,144 @@
+"""Every command, query and setting that README.md shows is run, and answers what README.md says."""
+
+import json
+import os
+import re
+import shlex
+import shutil
+import socket
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from grammar.parser import parse
+from graphql_service.errors import SettingError
+from graphql_service.sample import DATASTORE_ID, open_sample
+from graphql_service.settings import Settings, read_settings
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+EXAMPLES = re.findall(r"^```(\w+)\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+
+
+def blocks(kind: str) -> list[str]:
+    return [text for language, text in EXAMPLES if language == kind]
+
+
+SHELL_LINES = [line for block in blocks("sh") for line in block.splitlines()]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A working folder with the sample as store, and as a file to load."""
+    folder = tmp_path_factory.mktemp("readme")
+    with open_sample() as lines:
+        (folder / "image_sets.ndjson").write_bytes(lines.read())
+    run("imagesets load image_sets.ndjson --datastore " + DATASTORE_ID, folder)
+    return folder
+
+
+def environment(folder: Path, store: str = "sample.db") -> dict[str, str]:
+    programs = str(Path(sys.executable).parent)
+    return os.environ | {
+        "IMAGESETS_STORE": f"sqlite:///{folder / store}",
+        "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
+    }
+
+
+def run(command: str, folder: Path, store: str = "sample.db") -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["/bin/sh", "-c", command],
+        cwd=folder,
+        env=environment(folder, store),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+
+
+def test_every_kind_of_block_is_run() -> None:
+    assert {language for language, _ in EXAMPLES} == {"console", "sh", "imagesets", "graphql", "json"}
+
+
+@pytest.mark.parametrize("block", blocks("console"))
+def test_commands_answer_what_is_shown(block: str, folder: Path) -> None:
+    command, _, shown = block.removeprefix("$ ").partition("\n")
+    answered = run(command, folder).stdout
+    assert [line.rstrip() for line in answered.splitlines()] == shown.splitlines()
+
+
+def test_commands_of_the_list_work_in_their_order(folder: Path) -> None:
+    commands = [line for line in SHELL_LINES if line.startswith("imagesets ") and " serve " not in line]
+    assert [(command, run(command, folder, "list.db").returncode) for command in commands] == [
+        (command, 0) for command in commands
+    ]
+    assert {shlex.split(command)[1] for command in commands} == {
+        "load", "search", "explain", "datastores", "schema", "remove",
+    }  # fmt: skip
+    assert (folder / "all.ndjson").read_bytes().count(b"\n") == 2_001
+    assert (folder / "printed.graphql").read_text() == (ROOT / "schema.graphql").read_text()
+
+
+@pytest.fixture(scope="module")
+def address(folder: Path) -> Iterator[str]:
+    """Where the command of the list serves the sample, on a port that is free."""
+    [command] = [line for line in SHELL_LINES if " serve " in line]
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    arguments = shlex.split(command.replace("8123", str(port)))
+    server = subprocess.Popen(arguments, cwd=folder, env=environment(folder, "served.db"), stderr=subprocess.PIPE)
+    try:
+        assert server.stderr is not None
+        welcome = iter(server.stderr.readline, b"Ctrl-C stops it.\n")
+        assert any(b"2,001 new" in line for line in welcome)
+        assert any(f"http://127.0.0.1:{port}/graphql".encode() in line for line in welcome)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.terminate()
+        server.communicate(timeout=20)
+
+
+def ask(address: str, document: str) -> object:
+    headers = {"content-type": "application/json"}
+    request = urllib.request.Request(f"{address}/graphql", json.dumps({"query": document}).encode(), headers)  # noqa: S310 - our own
+    with urllib.request.urlopen(request, timeout=20) as answer:  # noqa: S310 - our own
+        return json.load(answer)
+
+
+@pytest.mark.parametrize("line", [line for line in SHELL_LINES if line.startswith("make ")])
+def test_make_targets_exist(line: str) -> None:
+    make = shutil.which("make")
+    assert make is not None
+    assert (
+        subprocess.run([make, "-n", *shlex.split(line)[1:]], cwd=ROOT, capture_output=True, check=False).returncode == 0
+    )
+
+
+@pytest.mark.parametrize("query", [line for block in blocks("imagesets") for line in block.splitlines()])
+def test_queries_are_queries(query: str, folder: Path) -> None:
+    parse(query)
+    answered = run(shlex.join(["imagesets", "search", query, "--first", "1", "--format", "ndjson"]), folder)
+    assert answered.returncode == 0
+    assert answered.stdout.splitlines()[-1].startswith(("0 image sets", "1 image set"))
+
+
+def test_graphql_answers_what_is_shown(address: str) -> None:
+    asked, aliased = blocks("graphql")
+    [shown] = blocks("json")
+    assert ask(address, asked) == json.loads(shown)
+    found = {"edges": [{"node": {"imageSetId": "09876543210987654321098765432109"}}]}
+    assert ask(address, aliased) == {"data": {"byVariable": found, "byFilter": found}}
+
+
+def test_settings_are_those_that_are_read() -> None:
+    named = re.findall(r"^\| `(IMAGESETS_\w+)` \|", README, re.MULTILINE)
+    assert set(named) == set(re.findall(r"IMAGESETS_\w+", README))
+    for setting in named:
+        with pytest.raises(SettingError, match=f"^{setting} "):
+            read_settings({setting: "no such value"})
+    assert f"`{Settings().max_page}`" in README
