@@ -5,7 +5,7 @@ PYTHON ?= python3
 PORT ?= 8000
 SAMPLE = .imagesets/sample.db
 
-.PHONY: run test lint schema sample lock clean
+.PHONY: run test client-tests lint schema sample lock clean
 
 run: .venv/run.stamp
 	.venv/bin/imagesets serve --store "sqlite:///$(SAMPLE)" --sample --port "$(PORT)"
@@ -13,6 +13,12 @@ run: .venv/run.stamp
 test: lint
 	.venv/bin/imagesets schema | diff -u schema.graphql -
 	.venv/bin/pytest
+
+# AWS's own clients (CLI, boto3, the SDK for JavaScript) against a running service. `make test` runs the first two of them;
+# the third needs node and npm.
+client-tests: .venv/test.stamp
+	npm ci --prefix tests/clients --no-audit --no-fund
+	.venv/bin/pytest tests/clients
 
 lint: .venv/test.stamp
 	.venv/bin/ruff check

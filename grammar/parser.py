@@ -8,14 +8,14 @@ together. What a comparison means is the business of `reading`; here is only wha
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, TypeVar
 
 from lark import Lark, Tree
 from lark import Token as LarkToken
@@ -24,7 +24,6 @@ from lark.exceptions import UnexpectedToken
 from lark.lark import PostLex
 from lark.lexer import Lexer, LexerState, PatternStr
 from lark.parsers.lalr_analysis import Shift
-from lark.parsers.lalr_parser_state import ParseConf, ParserState
 
 from grammar.criteria import (
     Condition,
@@ -58,12 +57,16 @@ MAX_COMPARISONS: Final = 50
 #: Reading on stops here: a text this far off is better mended from its beginning.
 MAX_PROBLEMS: Final = 20
 
+#: Every fix is tried before it is offered, as far as this many characters can be read again in good time.
+MAX_MENDED: Final = 4000
+
 NO_VARIABLES: Final[Mapping[str, object]] = MappingProxyType({})
 
 _CACHED_QUERIES: Final = 1024
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 _Node: TypeAlias = Tree[LarkToken]
+_Result = TypeVar("_Result")
 _Syntax: TypeAlias = tuple[_Node | None, tuple[Problem, ...]]
 
 
@@ -137,10 +140,7 @@ _LARK: Final = Lark(
 
 def read(text: str, variables: Mapping[str, object] | None = None) -> Written:
     """The search that a query writes, undated. Raises QueryError with every problem that was found."""
-    draft = _draft(text, variables)
-    if draft.problems:
-        raise QueryError(text, draft.problems)
-    return draft.written
+    return _answer(text, partial(_read, variables=variables))
 
 
 def parse(
@@ -154,10 +154,45 @@ def parse(
 
     Raises QueryError with every problem that was found, and ValueError where the zone is unknown.
     """
+    return _answer(text, partial(_parse, variables=variables, time_zone=time_zone, now=now or datetime.now(UTC)))
+
+
+def _answer(text: str, understand: Callable[[str], _Result]) -> _Result:
+    """What the text is understood as. A fix stays with a problem only where it leaves exactly one problem fewer."""
+    try:
+        return understand(text)
+    except QueryError as error:
+        problems = error.problems
+
+    def count(mended: str) -> int:
+        try:
+            understand(mended)
+        except QueryError as left:
+            return len(left.problems)
+        return 0
+
+    kept: list[Problem] = []
+    reading = 0
+    for problem in problems:
+        mended = problem.fix.apply(text) if problem.fix else ""
+        reading += len(mended)
+        mends = reading <= MAX_MENDED and (len(problems) == MAX_PROBLEMS or count(mended) == len(problems) - 1)
+        kept.append(problem if mends else replace(problem, fix=None))
+    raise QueryError(text, kept)
+
+
+def _read(text: str, variables: Mapping[str, object] | None) -> Written:
+    draft = _draft(text, variables)
+    if draft.problems:
+        raise QueryError(text, draft.problems)
+    return draft.written
+
+
+def _parse(text: str, variables: Mapping[str, object] | None, time_zone: str, now: datetime) -> Query:
     draft = _draft(text, variables)
     if not draft.problems and not draft.moving and draft.cached:
         return _unmoving(text, time_zone)
-    return _date(text, draft, time_zone, now or datetime.now(UTC))
+    return _date(text, draft, time_zone, now)
 
 
 @lru_cache(maxsize=_CACHED_QUERIES)
@@ -228,8 +263,8 @@ def _syntax(text: str) -> _Syntax:
         return None, (Problem("too_long", message, MAX_LENGTH, len(text)),)
     try:
         return _LARK.parse(text), ()
-    except UnexpectedToken:
-        return _recover(text)
+    except UnexpectedToken as error:
+        return _recover(text, error.token.start_pos or 0)
 
 
 @lru_cache(maxsize=_CACHED_QUERIES)
@@ -238,12 +273,12 @@ def _cached_syntax(text: str) -> _Syntax:
     return _syntax(text)
 
 
-def _recover(text: str) -> _Syntax:
-    """The tree of a query that the grammar refuses, mended as far as it goes, and what is wrong with it."""
+def _recover(text: str, accepted: int) -> _Syntax:
+    """The tree of a query that the grammar accepts up to a place, mended behind it, and what is wrong with it."""
     straight, places, problems = straighten(text)
     tokens = [token._replace(start=places[token.start], end=places[token.end - 1] + 1) for token in lex(straight)]
     recovery = _Recovery(text, [*tokens, Token("$END", "", len(text), len(text))], problems)
-    return recovery.run(), tuple(recovery.problems)
+    return recovery.run(accepted=0 if problems else accepted), tuple(recovery.problems)
 
 
 def lex(text: str) -> list[Token]:
@@ -289,8 +324,11 @@ class _Recovery:
         """The terminals that the parser takes next."""
         return frozenset(self._session.accepts())  # type: ignore[no-untyped-call]
 
-    def run(self, *, to_end: bool = True) -> _Node | None:
-        """The tree; None where there are too many problems, or where the end of the text is not to be read."""
+    def run(self, *, to_end: bool = True, accepted: int = 0) -> _Node | None:
+        """The tree; None where there are too many problems, or where the end of the text is not to be read.
+
+        Up to the place `accepted` the tokens are known to be as they should.
+        """
         while len(self.problems) < MAX_PROBLEMS:
             token = self.tokens[self.index]
             choices = self._session.choices()  # type: ignore[no-untyped-call]
@@ -300,8 +338,7 @@ class _Recovery:
             if token.type == "$END" and not to_end:
                 return None
             lark_token = LarkToken(token.type, token.text, token.start, end_pos=token.end)
-            action = choices.get(token.type)
-            if not action or (action[0] is not Shift and not _is_accepted(self._state, self._silent, lark_token)):
+            if (self.problems or token.start >= accepted) and not self._accepts(lark_token, choices):
                 self._mend()
                 continue
             tree: _Node | None = self._session.feed_token(lark_token)
@@ -313,6 +350,19 @@ class _Recovery:
                 return None
             self.index += 1
         return None
+
+    def _accepts(self, token: LarkToken, choices: Mapping[str, tuple[object, object]]) -> bool:
+        """Whether the parser takes the token. Tried on a copy: LALR may reduce too far before it notices a surprise."""
+        action, _ = choices.get(token.type, (None, None))
+        if action is None or action is Shift:
+            return action is Shift
+        trial = self._state.copy(deepcopy_values=False)
+        trial.parse_conf = self._silent
+        try:
+            trial.feed_token(token, is_end=token.type == "$END")
+        except UnexpectedToken:
+            return False
+        return True
 
     def _mend(self) -> None:
         surprise = Surprise(self.text, self.tokens, self.index, self.accepted(), self.begun, self._parens)
@@ -336,17 +386,6 @@ class _Recovery:
             if not self._in_list:
                 self._parens.pop()
             self._in_list = False
-
-
-def _is_accepted(state: ParserState[int], silent: ParseConf[int], token: LarkToken) -> bool:
-    """Whether the parser takes the token. Found on a copy: LALR may reduce too far before it notices a surprise."""
-    trial = state.copy(deepcopy_values=False)
-    trial.parse_conf = silent
-    try:
-        trial.feed_token(token, is_end=token.type == "$END")
-    except UnexpectedToken:
-        return False
-    return True
 
 
 def _too_deep(paren: LarkToken) -> Problem:

@@ -70,6 +70,16 @@ def to_summary(image_set: ImageSet, write_time: Callable[[datetime], object]) ->
     return {key: value for key, value in summary.items() if value is not None}
 
 
+@dataclass(frozen=True, slots=True)
+class ImageSetVersion:
+    """One version of an image set; its state as HealthImaging gives it: ACTIVE, LOCKED or DELETED."""
+
+    version: int | None
+    created_at: datetime | None
+    updated_at: datetime | None
+    state: str
+
+
 def read_text(stored: object) -> str | None:
     """A stored text in NFC; None where it is no text, empty, or holds NUL or lone surrogates, which no query can."""
     if not isinstance(stored, str) or not stored:

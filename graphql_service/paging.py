@@ -26,20 +26,46 @@ _EPOCH: Final = datetime(1970, 1, 1)
 _MICROSECOND: Final = timedelta(microseconds=1)
 _NUMBER: Final = struct.Struct(">q")
 _LENGTH: Final = struct.Struct(">I")
+#: Between the place and the progress, where there is one.
+_PROGRESS: Final = b"p"
+_PROGRESS_MEMBERS: Final = ("found", "ties", "token", "passed")
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a scan has come at its place, in a store whose pages go on by token (`scanning` has what it means).
+
+    `found` counts the image sets of the search up to the place. `ties` stands for those among them with the place's
+    value, where ties are in the store's order; None where they go by id. `token` and `passed` are the store's page at
+    the place, the first one without a token, and how many of its rows are behind it; `passed` is None where no page
+    is known.
+    """
+
+    found: int
+    ties: int | None = None
+    token: str | None = None
+    passed: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """The place of one row in the order of one search, dated at an instant (aware, in UTC)."""
+    """The place of one row in the order of one search, dated at an instant (aware, in UTC).
+
+    Where the store is scanned it has a progress, and its place need not be a row's: no id stands before all rows with
+    the values, no values either before all rows.
+    """
 
     fingerprint: bytes
     dated: datetime
     place: Place
+    progress: Progress | None = None
 
     def encode(self) -> str:
         """The cursor as URL-safe text without padding."""
         parts = [bytes([_VERSION]), self.fingerprint, _NUMBER.pack(_microseconds(self.dated))]
         parts += map(_pack, (*self.place.values, self.place.image_set_id))
+        if self.progress is not None:
+            parts += [_PROGRESS, *map(_pack, (getattr(self.progress, name) for name in _PROGRESS_MEMBERS))]
         return base64.urlsafe_b64encode(b"".join(parts)).decode("ascii").rstrip("=")
 
 
@@ -87,15 +113,39 @@ def _unpack(packed: bytes) -> Cursor:
     if packed[:1] != bytes([_VERSION]):
         raise ValueError("another version")
     (dated,) = _NUMBER.unpack_from(packed, start)
-    values: list[object] = []
-    offset = start + _NUMBER.size
-    while offset < len(packed):
-        value, offset = _unpack_value(packed, offset)
-        values.append(value)
+    values, offset = _unpack_values(packed, start + _NUMBER.size)
     if not values or not isinstance(values[-1], str):
         raise ValueError("no image set id")
-    place = Place(tuple(values[:-1]), values[-1])
-    return Cursor(packed[1:start], (_EPOCH + dated * _MICROSECOND).replace(tzinfo=UTC), place)
+    place, progress = Place(tuple(values[:-1]), values[-1]), None
+    if offset < len(packed):
+        members, offset = _unpack_values(packed, offset + 1)
+        progress = _read_progress(members)
+    if offset < len(packed):
+        raise ValueError("more behind the progress")
+    return Cursor(packed[1:start], (_EPOCH + dated * _MICROSECOND).replace(tzinfo=UTC), place, progress)
+
+
+def _unpack_values(packed: bytes, offset: int) -> tuple[list[object], int]:
+    """The values up to the end or a progress, and where that is."""
+    values: list[object] = []
+    while offset < len(packed) and packed[offset : offset + 1] != _PROGRESS:
+        value, offset = _unpack_value(packed, offset)
+        values.append(value)
+    return values, offset
+
+
+def _read_progress(members: list[object]) -> Progress:
+    if any(isinstance(member, bool) for member in members):
+        raise ValueError("no such progress")
+    match members:
+        case [int(found), None, None, None] if found >= 0:
+            return Progress(found)
+        case [int(found), int(ties), None, None] if found >= 0 and ties >= 0:
+            return Progress(found, ties)
+        case [int(found), int(ties), None | str() as token, int(passed)] if min(found, ties, passed) >= 0:
+            return Progress(found, ties, token, passed)
+        case _:
+            raise ValueError("no such progress")
 
 
 def _unpack_value(packed: bytes, offset: int) -> tuple[object, int]:
@@ -174,6 +224,9 @@ class Page:
 
     `complete` is False where the store's budget ended before the page was full; `scanned` counts the image sets read
     for it, `requests` the requests to the store. `dated` is the instant that relative dates were counted from.
+    `resume` is where reading forward goes on if not behind the last row. Of a store that is scanned, `known` counts
+    the image sets that are known to meet the search, from its start on, and `has_next_page` is False only where the
+    search is known to have ended: the last page may be empty.
     """
 
     image_sets: tuple[ImageSet, ...]
@@ -185,6 +238,8 @@ class Page:
     complete: bool
     notices: tuple[Problem, ...]
     dated: datetime
+    resume: str | None = None
+    known: int | None = None
 
     @property
     def start_cursor(self) -> str | None:
@@ -194,4 +249,4 @@ class Page:
     @property
     def end_cursor(self) -> str | None:
         """Where reading forward goes on."""
-        return self.cursors[-1] if self.cursors else None
+        return self.resume or (self.cursors[-1] if self.cursors else None)

@@ -190,7 +190,7 @@ class _Planner:
 
     def _cover_comparison(self, comparison: Comparison) -> _Cover:
         match comparison:
-            case Comparison(_, Operator.RANGE, Range() as period) if _is_empty(period):
+            case Comparison(_, Operator.RANGE, Range() as period) if is_empty(period):
                 return _NOTHING
             case _ if self._can_send(comparison):
                 return _Cover(((comparison,),), exact=True)
@@ -262,19 +262,21 @@ def _merge_ranges(filters: Iterable[Comparison]) -> list[Comparison] | None:
         key = part.field if isinstance(part.operand, Range) else part
         known = merged.get(key, part)
         if isinstance(known.operand, Range) and isinstance(part.operand, Range):
-            shared = _intersect(known.operand, part.operand)
-            if _is_empty(shared):
+            shared = intersect(known.operand, part.operand)
+            if is_empty(shared):
                 return None
             known = Comparison(part.field, Operator.RANGE, shared)
         merged[key] = known
     return sorted(merged.values(), key=_requests)
 
 
-def _intersect(one: Range, other: Range) -> Range:
+def intersect(one: Range, other: Range) -> Range:
+    """The period that both share; `is_empty` where there is none."""
     starts = [start for start in (one.start, other.start) if start is not None]
     ends = [end for end in (one.end, other.end) if end is not None]
     return Range(max(starts, default=None), min(ends, default=None))
 
 
-def _is_empty(period: Range) -> bool:
+def is_empty(period: Range) -> bool:
+    """Whether no moment is in the period."""
     return period.start is not None and period.end is not None and period.start >= period.end

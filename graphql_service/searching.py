@@ -19,11 +19,13 @@ from grammar.parser import read
 from grammar.periods import date_search, find_zone
 from grammar.printer import canonical
 from grammar.problems import Problem, QueryError
-from graphql_service.errors import DataStoreNotFound, InvalidArgument, InvalidCursor
+from graphql_service.errors import DataStoreNotFound, InvalidArgument, InvalidCursor, UnsupportedSearch
 from graphql_service.image_set import Datastore
 from graphql_service.ordering import place
 from graphql_service.paging import FINGERPRINT_SIZE, Cursor, Page, PageRequest
-from graphql_service.stores.base import Request, Store
+from graphql_service.planning import make_plan
+from graphql_service.scanning import Mark, scan
+from graphql_service.stores.base import Place, Request, Store
 
 #: Newest first, as SearchImageSets answers when it is asked for no order.
 DEFAULT_SORT: Final = (SortKey("updatedAt", descending=True),)
@@ -85,11 +87,13 @@ def search(store: Store, inquiry: Inquiry, page_request: PageRequest, now: datet
     fingerprint = _fingerprint(inquiry.datastore_id, zone, written)
     cursors = [cursor for cursor in (page_request.after, page_request.before) if cursor is not None]
     for cursor in cursors:
-        _check(cursor, fingerprint, written.sort)
+        _check(cursor, fingerprint, written.sort, scanned=store.capabilities.tokens)
     instant = cursors[0].dated if cursors else now or datetime.now(UTC)
     dated = _date(inquiry, written, zone, instant)
     if len(cursors) == 2 and _date(inquiry, written, zone, cursors[1].dated) != dated:
         raise InvalidCursor("'after' and 'before' come from searches of different days: use cursors of one search")
+    if store.capabilities.tokens:
+        return _scan(store, inquiry, page_request, dated, fingerprint, instant, notices)
     size = page_request.size
     answer = store.fetch(
         Request(
@@ -118,12 +122,62 @@ def search(store: Store, inquiry: Inquiry, page_request: PageRequest, now: datet
     )
 
 
-def count(store: Store, inquiry: Inquiry, limit: int = COUNT_LIMIT, now: datetime | None = None) -> TotalCount:
-    """How many image sets a search finds, counted no further than `limit`. Raises as `search` does."""
+def count(
+    store: Store, inquiry: Inquiry, limit: int = COUNT_LIMIT, now: datetime | None = None, page: Page | None = None
+) -> TotalCount:
+    """How many image sets a search finds, counted no further than `limit`. Raises as `search` does.
+
+    A store that does not count is read as far as `page`, one of the search's, or where none is given its first of 50.
+    """
+    if not store.capabilities.counts:
+        page = page or search(store, inquiry, PageRequest(), now)
+        known = page.known or 0
+        return TotalCount(min(known, limit), exact=known <= limit and not page.has_next_page)
     written, _ = _read(inquiry)
     dated = _date(inquiry, written, read_zone(inquiry.time_zone), now or datetime.now(UTC))
     found = store.count(inquiry.datastore_id, dated.where, limit + 1)
     return TotalCount(min(found, limit), exact=found <= limit)
+
+
+def _scan(
+    store: Store,
+    inquiry: Inquiry,
+    page_request: PageRequest,
+    dated: Search,
+    fingerprint: bytes,
+    instant: datetime,
+    notices: tuple[Problem, ...],
+) -> Page:
+    """The page from a store whose pages go on by token: forward only."""
+    if page_request.backward or page_request.before is not None:
+        raise UnsupportedSearch(
+            "This store reads forward only: use 'first' and 'after'; the last come first in the opposite order."
+        )
+    size, after = page_request.size, page_request.after
+    mark = None
+    if after is not None:
+        assert after.progress is not None  # else refused with the cursor
+        mark = Mark(after.place, after.progress)
+    plan = make_plan(dated, store.capabilities)
+    # An empty page still says whether there is more.
+    found = scan(store, inquiry.datastore_id, plan, max(size, 1), mark)
+    cursors = [Cursor(fingerprint, instant, mark.place, mark.progress).encode() for mark in found.marks[:size]]
+    resume = None
+    if found.end is not None and not found.complete:
+        resume = Cursor(fingerprint, instant, found.end.place, found.end.progress).encode()
+    return Page(
+        image_sets=found.image_sets[:size],
+        cursors=tuple(cursors),
+        has_next_page=not found.ended or len(found.image_sets) > size,
+        has_previous_page=after is not None,
+        requests=found.requests,
+        scanned=found.scanned,
+        complete=found.complete,
+        notices=notices,
+        dated=instant,
+        resume=resume,
+        known=found.known,
+    )
 
 
 def _read(inquiry: Inquiry) -> tuple[Search, tuple[Problem, ...]]:
@@ -152,14 +206,18 @@ def _fingerprint(datastore_id: str, zone: ZoneInfo, written: Search) -> bytes:
     return blake2b(named.encode(), digest_size=FINGERPRINT_SIZE).digest()
 
 
-def _check(cursor: Cursor, fingerprint: bytes, sort: tuple[SortKey, ...]) -> None:
-    """Refuse a cursor of another search, and one whose values no row of this search can have."""
+def _check(cursor: Cursor, fingerprint: bytes, sort: tuple[SortKey, ...], *, scanned: bool) -> None:
+    """Refuse a cursor of another search or store, and one whose values no row of this search can have."""
     if cursor.fingerprint != fingerprint:
         raise InvalidCursor(
             "the cursor belongs to another search: query, variables, filter, order, time zone and data store"
             " must be those of the page that gave it"
         )
+    if scanned != (cursor.progress is not None):
+        raise InvalidCursor("the cursor belongs to another store: use one that a page of this search has given")
     values = cursor.place.values
+    if scanned and cursor.place == Place((), ""):
+        return  # before all rows
     if len(values) != len(sort) or not all(_fits(key.field, value) for key, value in zip(sort, values, strict=True)):
         raise InvalidCursor("the cursor is malformed: use one that a page of this search has given")
 

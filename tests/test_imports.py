@@ -16,26 +16,32 @@ FLOORS = (
     ("graphql_service.image_set", "graphql_service.settings"),
     ("graphql_service.stores.base", "graphql_service.matching"),
     ("graphql_service.ordering", "graphql_service.paging", "graphql_service.planning"),
-    ("graphql_service.healthimaging", "graphql_service.stores"),
+    ("graphql_service.healthimaging", "graphql_service.scanning"),
+    ("graphql_service.stores",),
     ("graphql_service.analysis", "graphql_service.searching"),
     ("graphql_service.api", "graphql_service.loading", "graphql_service.sample"),
+    ("graphql_service.healthimaging.server",),
     ("graphql_service.web",),
     ("graphql_service.cli",),
 )
 
 #: Each outside library (and the one of the standard library that is a database), and the module or room that owns it.
 OWNERS = {
-    "anyio": ("graphql_service.api.resolvers",),
+    "anyio": ("graphql_service.api.context", "graphql_service.api.resolvers"),
+    "boto3": ("graphql_service.healthimaging.client",),
+    "botocore": ("graphql_service.healthimaging.client",),
     "click": ("graphql_service.cli",),
     "graphql": ("graphql_service.api",),
     "lark": ("grammar.parser",),
+    # boto3's types, for the type checker alone.
+    "mypy_boto3_medical_imaging": ("graphql_service.healthimaging.client",),
     # A codec, not a system: whoever writes JSON to the outside may use it.
     "orjson": ("graphql_service.loading.ndjson", "graphql_service.stores.sqlite", "graphql_service.web.graphql"),
     "platformdirs": ("graphql_service.settings",),
     "prompt_toolkit": ("graphql_service.cli.prompt",),
     "rich": ("graphql_service.cli",),
     "sqlite3": ("graphql_service.stores.sqlite",),
-    "starlette": ("graphql_service.web",),
+    "starlette": ("graphql_service.healthimaging.server", "graphql_service.web"),
     "strawberry": ("graphql_service.api",),
     "uvicorn": ("graphql_service.cli.commands",),
 }

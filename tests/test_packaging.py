@@ -68,3 +68,11 @@ def test_locks_have_hashes_and_name_no_host(lock: str) -> None:
 def test_tests_run_on_what_is_run() -> None:
     run, tested = (set(locked(lock)) for lock in LOCKS)
     assert run - tested == set()
+
+
+def test_the_lock_of_the_javascript_client_has_hashes_and_names_no_host() -> None:
+    packages = json.loads((ROOT / "tests/clients/package-lock.json").read_text())["packages"]
+    assert "node_modules/@aws-sdk/client-medical-imaging" in packages
+    for name, package in packages.items():
+        assert "resolved" not in package
+        assert not name or package["integrity"].startswith("sha512-")

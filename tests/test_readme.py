@@ -62,7 +62,7 @@ def run(command: str, folder: Path, store: str = "sample.db") -> subprocess.Comp
 
 
 def test_every_kind_of_block_is_run() -> None:
-    assert {language for language, _ in EXAMPLES} == {"console", "sh", "imagesets", "graphql", "json"}
+    assert {language for language, _ in EXAMPLES} == {"console", "sh", "imagesets", "graphql", "json", "bash", "python"}
 
 
 @pytest.mark.parametrize("block", blocks("console"))
@@ -142,3 +142,26 @@ def test_settings_are_those_that_are_read() -> None:
         with pytest.raises(SettingError, match=f"^{setting} "):
             read_settings({setting: "no such value"})
     assert f"`{Settings().max_page}`" in README
+
+
+def test_clients_of_healthimaging_find_what_is_there(address: str, folder: Path) -> None:
+    [commands], [program] = blocks("bash"), blocks("python")
+    commands = commands.replace("http://localhost:8000", address)
+    settings, _, search = commands.partition("aws ")
+    found = json.loads(run(f"{settings}\naws {search}", folder).stdout)
+    assert [one["imageSetId"] for one in found["imageSetsMetadataSummaries"]] == ["09876543210987654321098765432109"]
+    (folder / "program.py").write_text(program)
+    assert run(f"{settings}\npython program.py", folder).stdout.count("\n") == 2_001
+
+
+def test_the_policy_allows_what_the_client_calls() -> None:
+    [policy] = re.findall(r"^    \{\n.*?^    \}$", README, re.DOTALL | re.MULTILINE)
+    allowed = {
+        action
+        for statement in json.loads(policy)["Statement"]
+        for action in (statement["Action"] if isinstance(statement["Action"], list) else [statement["Action"]])
+    }
+    client = (ROOT / "graphql_service" / "healthimaging" / "client.py").read_text()
+    called = set(re.findall(r"\b(?:list|get|search)_(?:datastores?|image_sets?(?:_versions|_metadata)?)\b", client))
+    words = {"".join(word.capitalize() for word in name.split("_")) for name in called}
+    assert allowed == {f"medical-imaging:{word}" for word in words}

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import re
 from asyncio import gather
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Final, TypeAlias, cast
 
 import strawberry
 from anyio.to_thread import run_sync
 from graphql import Node as SyntaxNode
-from strawberry.dataloader import DataLoader
-from strawberry.types import Info, get_object_definition
+from strawberry.types import get_object_definition
 
 from grammar.completion import complete
-from graphql_service import image_set as records
 from graphql_service import searching
 from graphql_service.analysis import analyse, describe_analysis
+from graphql_service.api.context import Context, RequestInfo
 from graphql_service.api.inputs import ImageSetFilter, ImageSetOrder, read_filter, read_order
 from graphql_service.api.node_ids import read_node_id
 from graphql_service.api.scalars import JSON
@@ -44,42 +41,8 @@ from graphql_service.api.types import (
 from graphql_service.errors import InvalidArgument, InvalidCursor
 from graphql_service.paging import Page, read_page_request, read_page_size
 from graphql_service.searching import Inquiry, choose_datastore, read_zone
-from graphql_service.stores.base import Store
 
 _DATASTORE_ID: Final = re.compile("[0-9a-z]{32}")
-
-#: A data store's id and an image set's id in it.
-Key: TypeAlias = tuple[str, str]
-
-
-@dataclass(slots=True)
-class Context:
-    """What the resolvers of one request work with. `max_page` is how many rows a page holds at most."""
-
-    store: Store
-    max_page: int
-    image_sets: DataLoader[Key, records.ImageSet | None] = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.image_sets = DataLoader(load_fn=self._load_image_sets)
-
-    async def _load_image_sets(self, keys: list[Key]) -> Sequence[records.ImageSet | None]:
-        """The image sets of these data stores and ids, with one call to the store for each data store."""
-        wanted: defaultdict[str, list[str]] = defaultdict(list)
-        for datastore_id, image_set_id in keys:
-            wanted[datastore_id].append(image_set_id)
-
-        def load() -> list[records.ImageSet | None]:
-            found = {
-                datastore_id: self.store.image_sets(datastore_id, ids) if self.store.datastore(datastore_id) else {}
-                for datastore_id, ids in wanted.items()
-            }
-            return [found[datastore_id].get(image_set_id) for datastore_id, image_set_id in keys]
-
-        return await run_sync(load)
-
-
-RequestInfo: TypeAlias = Info[Context, None]
 
 _LANGUAGE: Final = """\
 The search as text; nothing, or `*`, is every image set.
@@ -165,7 +128,7 @@ async def search_image_sets(
     inquiry, page = await run_sync(run)
 
     async def count() -> searching.TotalCount:
-        return await run_sync(lambda: searching.count(store, inquiry, now=page.dated))
+        return await run_sync(lambda: searching.count(store, inquiry, now=page.dated, page=page))
 
     return read_page(page, text, count)
 

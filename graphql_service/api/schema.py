@@ -11,8 +11,9 @@ from strawberry.schema.config import StrawberryConfig
 from strawberry.schema.exceptions import CannotGetOperationTypeError
 from strawberry.types import ExecutionContext
 
+from graphql_service.api.context import Context
 from graphql_service.api.errors import describe_error
-from graphql_service.api.resolvers import Context, Query
+from graphql_service.api.resolvers import Query
 from graphql_service.api.scalars import SCALARS
 
 

@@ -15,6 +15,7 @@ from grammar.problems import Fix as QueryFix
 from grammar.problems import Problem as QueryProblem
 from grammar.problems import place, utf16_offset
 from graphql_service import image_set as records
+from graphql_service.api.context import RequestInfo
 from graphql_service.api.node_ids import NodeId
 from graphql_service.api.scalars import JSON
 from graphql_service.paging import Page
@@ -84,6 +85,33 @@ class SeriesAttributes:
     body_part: str | None = strawberry.field(description="Body Part Examined (0018,0015) in upper case.")
 
 
+@strawberry.type(description="A version of an image set; it has no `id`.")
+class ImageSetVersion:
+    """One of HealthImaging's versions of an image set."""
+
+    version: int | None = strawberry.field(description="Version, counted from 1 by HealthImaging.")
+    created_at: datetime | None = strawberry.field(description="When it was created.")
+    updated_at: datetime | None = strawberry.field(description="When it was last updated.")
+    state: str = strawberry.field(description="Its state as HealthImaging gives it: ACTIVE, LOCKED or DELETED.")
+
+
+async def _find_versions(root: ImageSet, info: RequestInfo) -> list[ImageSetVersion]:
+    """Asked for when they are selected, those of one request's image sets together."""
+    found = await info.context.versions.load((root.datastore_id, root.image_set_id))
+    return [
+        ImageSetVersion(
+            version=_int(each.version), created_at=each.created_at, updated_at=each.updated_at, state=each.state
+        )
+        for each in found or ()
+    ]
+
+
+async def _find_metadata(root: ImageSet, info: RequestInfo) -> JSON | None:
+    """As versions are."""
+    found = await info.context.metadata.load((root.datastore_id, root.image_set_id))
+    return None if found is None else JSON(found)
+
+
 @strawberry.type(
     description="An image set: what HealthImaging keeps of one series (or part of one), as its search summary tells."
     " A stored value that is not of its type counts as missing here and stays in `dicomTags`."
@@ -103,6 +131,15 @@ class ImageSet(Node):
     study: StudyAttributes = strawberry.field(description="The study, as this image set says.")
     series: SeriesAttributes = strawberry.field(description="The series, as this image set says.")
     dicom_tags: JSON = strawberry.field(description="The store's own DICOM tags, as they are: nothing is left out.")
+    metadata: JSON | None = strawberry.field(
+        resolver=_find_metadata,
+        description="HealthImaging's metadata document of the newest version, of some megabytes maybe; null where the"
+        " store has none.",
+    )
+    versions: list[ImageSetVersion] = strawberry.field(
+        resolver=_find_versions,
+        description="The versions, newest first; the newest alone where the store knows no others.",
+    )
 
 
 def read_image_set(record: records.ImageSet) -> ImageSet:

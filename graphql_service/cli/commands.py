@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import shlex
 import socket
 import sys
@@ -56,6 +57,8 @@ _Command = TypeVar("_Command", bound=Callable[..., object])
 _WRONG_ARGUMENTS: Final = (DataStoreNotFound, InvalidArgument, SettingError, UnsupportedSearch)
 
 _STDIN: Final = "-"
+_HEALTHIMAGING: Final = "healthimaging:"
+_DATASTORE_ID: Final = re.compile("[0-9a-z]{32}")
 _QUERY_TO_TRY: Final = "patient = SUBJECT08701"
 
 
@@ -276,20 +279,32 @@ def explain(
 @imagesets.command()
 @click.argument("sources", nargs=-1, required=True, metavar="SOURCE…")
 @click.option("--datastore", required=True, metavar="ID", help="Id or name of the data store; a new one is made.")
+@click.option(
+    "--full",
+    is_flag=True,
+    help="Read all of a healthimaging:ID, not only what changed, and erase from the data store what is not there.",
+)
 @_store_option
-def load(*, sources: Sequence[str], datastore: str, url: str | None) -> int:
-    """Load image sets from NDJSON files, or from standard input where SOURCE is -.
+def load(*, sources: Sequence[str], datastore: str, full: bool, url: str | None) -> int:
+    """Load image sets from NDJSON files, from standard input where SOURCE is -, or from a live data store.
 
     A line is one summary as SearchImageSets answers it. Loading again changes nothing: only a newer version replaces
     what is there. Lines that are no image set are named and left out, and the rest is loaded.
+
+    healthimaging:ID copies the summaries of a data store of AWS HealthImaging, with the credentials, region and
+    endpoint that the AWS CLI would use. The next time only what was updated since is read; stopped, it goes on.
     """
+    if full and (len(sources) > 1 or not sources[0].startswith(_HEALTHIMAGING)):
+        raise click.UsageError("--full takes one SOURCE: a healthimaging:ID.")
     for source in sources:
         _check_source(source)
     refused = 0
     with closing(open_embedded(_find_store(url), create=True)) as store:
         datastore_id = store.create_datastore(datastore).datastore_id
         for source in sources:
-            if source == _STDIN:
+            if source.startswith(_HEALTHIMAGING):
+                _copy(store, datastore_id, source, full=full)
+            elif source == _STDIN:
                 refused += _load(store, datastore_id, sys.stdin.buffer, "standard input")
             else:
                 with Path(source).open("rb") as stream:
@@ -299,11 +314,51 @@ def load(*, sources: Sequence[str], datastore: str, url: str | None) -> int:
 
 def _check_source(source: str) -> None:
     """Refuses what cannot be loaded before anything is: a data store is not made for a mistyped file."""
-    if source.startswith("healthimaging:") or Path(source).is_dir():
-        raise click.UsageError(f"'{source}' cannot be loaded: a SOURCE is a file of NDJSON, or - for standard input.")
+    if source.startswith(_HEALTHIMAGING):
+        if not _DATASTORE_ID.fullmatch(source.removeprefix(_HEALTHIMAGING)):
+            raise click.UsageError(f"'{source}' names no data store: its id has 32 digits and lower-case letters.")
+        # boto3 is slow to import.
+        from graphql_service.healthimaging.client import open_client
+        from graphql_service.loading.healthimaging import check_source
+
+        with closing(open_client(None, read_settings(os.environ))) as client:
+            check_source(client, source.removeprefix(_HEALTHIMAGING))
+        return
+    if Path(source).is_dir():
+        raise click.UsageError(
+            f"'{source}' cannot be loaded: a SOURCE is a file of NDJSON, - for standard input, or healthimaging:ID."
+        )
     if source != _STDIN and not os.access(source, os.R_OK):
         reason = os.strerror(errno.EACCES if Path(source).exists() else errno.ENOENT)
         raise LoadError(f"'{source}' cannot be read: {reason}")
+
+
+def _copy(store: SQLiteStore, datastore_id: str, source: str, *, full: bool) -> None:
+    """Copies a live data store, and says what became of it."""
+    # boto3 is slow to import.
+    from graphql_service.healthimaging.client import open_client
+    from graphql_service.loading.healthimaging import copy
+
+    source_id, done = source.removeprefix(_HEALTHIMAGING), 0
+    with closing(open_client(None, read_settings(os.environ))) as client, _progress() as progress:
+        task = progress.add_task(f"Copying {source}", total=None, count=0)
+
+        def show(count: int) -> None:
+            nonlocal done
+            done = count
+            progress.update(task, count=count)
+
+        try:
+            result = copy(client, source_id, store, datastore_id, full=full, progress=show)
+        except (ServiceError, KeyboardInterrupt):
+            click.echo(f"{source}: stopped after {_counted(done)}; load it again to go on.", err=True)
+            raise
+    loaded = result.loaded
+    click.echo(
+        f"{source}: {_counted(done)} read: {loaded.inserted:,} new, {loaded.updated:,} replaced by newer ones,"
+        f" {loaded.unchanged:,} as they were{f'; {_counted(result.erased)} erased' if full else ''}.",
+        err=True,
+    )
 
 
 def _load(store: SQLiteStore, datastore_id: str, stream: IO[bytes], source: str) -> int:
@@ -396,22 +451,23 @@ def serve(*, host: str, port: int, url: str | None, with_sample: bool) -> None:
 
     settings = read_settings(os.environ)
     settings = replace(settings, store=url or settings.store)
-    with closing(open_embedded(settings.store, create=with_sample)) as store:
-        if with_sample:
-            _load_sample(store)
-        with _listen(host, port) as listener:
-            # No access log: a GET's address holds its query, and a query holds a patient's values.
-            config = uvicorn.Config(create_app(store, settings), log_level="warning", access_log=False)
-            _welcome(listener, settings.store, with_sample=with_sample)
-            try:
-                uvicorn.Server(config).run(sockets=[listener])
-            except KeyboardInterrupt:
-                click.echo("Stopped.", err=True)
+    if with_sample:
+        with closing(open_embedded(settings.store, create=True)) as embedded:
+            _load_sample(embedded)
+    with closing(open_store(settings.store)) as store, _listen(host, port) as listener:
+        # No access log: a GET's address holds its query, and a query holds a patient's values.
+        config = uvicorn.Config(create_app(store, settings), log_level="warning", access_log=False)
+        _welcome(listener, settings.store, with_sample=with_sample)
+        try:
+            uvicorn.Server(config).run(sockets=[listener])
+        except KeyboardInterrupt:
+            click.echo("Stopped.", err=True)
 
 
 def _load_sample(store: SQLiteStore) -> None:
-    if store.datastore(DATASTORE_ID) is None:
-        store.create_datastore(DATASTORE_ID, name=DATASTORE_NAME)
+    store.create_datastore(DATASTORE_ID, name=DATASTORE_NAME)
+    # A first load that was cut short has left the data store empty.
+    if store.count(DATASTORE_ID, Everything(), 1) == 0:
         with open_sample() as stream:
             _load(store, DATASTORE_ID, stream, DATASTORE_NAME)
 
@@ -419,7 +475,10 @@ def _load_sample(store: SQLiteStore) -> None:
 def _listen(host: str, port: int) -> socket.socket:
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        return socket.create_server((host, port), family=family, backlog=2_048)
+        listener = socket.create_server((host, port), family=family, backlog=2_048)
+        # Without it each answer waits 40 ms for the client's acknowledgement; connections inherit it.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return listener
     except OSError as error:
         reason = "it is in use; take another with --port" if error.errno == errno.EADDRINUSE else error.strerror
         raise click.ClickException(f"cannot listen on {host} port {port}: {reason}") from error

@@ -52,6 +52,8 @@ CAPABILITIES: Final = Capabilities(
     sort_fields=_SORT_FIELDS,
     max_page=50,
     backward=False,
+    counts=False,
+    tokens=True,
 )
 
 _EPOCH: Final = datetime(1970, 1, 1)

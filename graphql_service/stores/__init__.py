@@ -7,19 +7,27 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from graphql_service.errors import SettingError
+from graphql_service.settings import Settings
 from graphql_service.stores.base import Store
 
 if TYPE_CHECKING:
     from graphql_service.stores.sqlite import SQLiteStore
 
 _SQLITE = "sqlite:///"
+_HEALTHIMAGING = "healthimaging://"
 
 
-def open_store(url: str) -> Store:
-    """The store of a URL: `sqlite:///path/to/file.db`, whose file must be there.
+def open_store(url: str, settings: Settings | None = None) -> Store:
+    """The store of a URL: `sqlite:///path/to/file.db`, whose file must be there, or `healthimaging://REGION`.
 
-    Raises SettingError for any other URL, StoreFileError where the file is no store.
+    `settings` give limits and time-outs, their defaults where there are none. Raises SettingError for any other URL
+    and where AWS is not set up, StoreFileError where the file is no store.
     """
+    if url.startswith(_HEALTHIMAGING):
+        # boto3 is slow to import, and only this store needs it.
+        from graphql_service.stores.healthimaging import open_healthimaging
+
+        return open_healthimaging(url.removeprefix(_HEALTHIMAGING), settings or Settings())
     return open_embedded(url)
 
 

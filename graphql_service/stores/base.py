@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from grammar.criteria import Condition, Operator, SortKey
-from graphql_service.image_set import Datastore, ImageSet
+from graphql_service.image_set import Datastore, ImageSet, ImageSetVersion
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,7 +15,9 @@ class Capabilities:
     """What one request to a store can say. None stands for "without limit".
 
     `operators` maps a canonical field to the operators that the store filters by *exactly or more widely*;
-    None: every condition of the language, exactly, with `or` and `not`. `max_text` is in bytes of UTF-8.
+    None: every condition of the language, exactly, with `or` and `not`. `max_text` is in bytes of UTF-8. `tokens` says
+    that its pages go on by their answer's token alone, not from a place, so that searches are scanned: one page of a
+    search then makes at most `scan_requests` requests, none of them begun after `scan_seconds`.
     """
 
     operators: Mapping[str, Collection[Operator]] | None = None
@@ -24,6 +26,10 @@ class Capabilities:
     sort_fields: Collection[str] | None = None
     max_page: int | None = None
     backward: bool = True
+    counts: bool = True
+    tokens: bool = False
+    scan_requests: int | None = None
+    scan_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +45,8 @@ class Request:
     """One request for image sets in order: those between the two places (both outside), nearest the start first.
 
     Ties go by imageSetId in the direction of the last sort key. `backward` answers the *last* `limit` rows before
-    `before`, still in the order of the sort.
+    `before`, still in the order of the sort. A store with `Capabilities.tokens` has ties in an order of its own, takes
+    no places, and goes on from the `token` of an answer to the same condition and order; others ignore tokens.
     """
 
     datastore_id: str
@@ -49,14 +56,19 @@ class Request:
     after: Place | None = None
     before: Place | None = None
     backward: bool = False
+    token: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The image sets of a request, in order, and whether more lie beyond them in the direction of reading."""
+    """The image sets of a request, in order, and whether more lie beyond them in the direction of reading.
+
+    `token` goes on behind them, where the store gives tokens.
+    """
 
     image_sets: tuple[ImageSet, ...]
     more: bool
+    token: str | None = None
 
 
 class Store(Protocol):
@@ -75,11 +87,17 @@ class Store(Protocol):
     def image_sets(self, datastore_id: str, image_set_ids: Sequence[str]) -> Mapping[str, ImageSet]:
         """The image sets that exist among those named, by id."""
 
+    def versions(self, datastore_id: str, image_set_ids: Sequence[str]) -> Mapping[str, tuple[ImageSetVersion, ...]]:
+        """Every version that is known of the image sets that exist among those named, newest first."""
+
+    def metadata(self, datastore_id: str, image_set_ids: Sequence[str]) -> Mapping[str, Mapping[str, object]]:
+        """The HealthImaging metadata documents of those named that have one. Raises InvalidArgument for too large."""
+
     def fetch(self, request: Request) -> Answer:
-        """One request, as far as `capabilities` go."""
+        """One request, as far as `capabilities` go. Raises InvalidCursor for a token that is refused or expired."""
 
     def count(self, datastore_id: str, where: Condition, limit: int) -> int:
-        """How many image sets meet the condition, counting no further than `limit`."""
+        """How many image sets meet the condition, counting no further than `limit`, where `capabilities` say so."""
 
     def values(self, datastore_id: str, field: str) -> tuple[str, ...]:
         """The values that image sets have of a field of `completion.LISTED`, sorted; none where that is not known."""

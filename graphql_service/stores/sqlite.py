@@ -38,6 +38,7 @@ from graphql_service.errors import (
 from graphql_service.image_set import (
     Datastore,
     ImageSet,
+    ImageSetVersion,
     read_code,
     read_date,
     read_integer,
@@ -97,9 +98,16 @@ def _create_datastores(connection: sqlite3.Connection) -> None:
     )
 
 
+def _create_watermarks(connection: sqlite3.Connection) -> None:
+    connection.execute(
+        "CREATE TABLE watermarks (number INTEGER NOT NULL, source TEXT NOT NULL, updated_at INTEGER NOT NULL,"
+        " PRIMARY KEY (number, source)) WITHOUT ROWID"
+    )
+
+
 #: The steps from an empty file to today's schema. `PRAGMA user_version` counts those that a file has had; a step that
 #: was ever released never changes.
-MIGRATIONS: tuple[Migration, ...] = (_create_datastores,)
+MIGRATIONS: tuple[Migration, ...] = (_create_datastores, _create_watermarks)
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +165,22 @@ class SQLiteStore:
                 (_json_list(image_set_ids),),
             )
             return {row[0]: _image_set(datastore_id, row) for row in rows}
+
+    def versions(self, datastore_id: str, image_set_ids: Sequence[str]) -> Mapping[str, tuple[ImageSetVersion, ...]]:
+        """Of each image set its one version: of no other is anything kept. Raises DataStoreNotFound."""
+        # Searches do not find locked and deleted image sets, so none is kept.
+        return {
+            image_set_id: (ImageSetVersion(found.version, found.created_at, found.updated_at, "ACTIVE"),)
+            for image_set_id, found in self.image_sets(datastore_id, image_set_ids).items()
+        }
+
+    def metadata(
+        self,
+        datastore_id: str,  # noqa: ARG002 - the protocol's
+        image_set_ids: Sequence[str],  # noqa: ARG002 - the protocol's
+    ) -> Mapping[str, Mapping[str, object]]:
+        """None: only summaries are kept."""
+        return {}
 
     def fetch(self, request: Request) -> Answer:
         """One page; at any depth it costs what its rows cost, where an index serves. Raises DataStoreNotFound."""
@@ -262,6 +286,34 @@ class SQLiteStore:
             raise stopped
         return result
 
+    def image_set_ids(self, datastore_id: str) -> set[str]:
+        """The id of every image set; some 80 bytes of memory each. Raises DataStoreNotFound."""
+        with self._reading() as connection:
+            number = _number(connection, datastore_id)
+            return {row[0] for row in connection.execute(f"SELECT image_set_id FROM image_sets_{number}")}
+
+    def watermarks(self, datastore_id: str) -> Mapping[str, datetime]:
+        """For each source that is copied into a data store: what was updated there before this time has been stored.
+
+        Raises DataStoreNotFound.
+        """
+        with self._reading() as connection:
+            number = _number(connection, datastore_id)
+            rows = connection.execute("SELECT source, updated_at FROM watermarks WHERE number = ?", (number,))
+            return {source: _EPOCH + timedelta(0, 0, updated_at) for source, updated_at in rows}
+
+    def raise_watermark(self, datastore_id: str, source: str, updated_at: datetime) -> None:
+        """Remembers how far a source has been stored; an earlier time than that which is known changes nothing.
+
+        Raises DataStoreNotFound.
+        """
+        with self._writing() as connection, _transaction(connection):
+            connection.execute(
+                "INSERT INTO watermarks VALUES (?, ?, ?)"
+                " ON CONFLICT DO UPDATE SET updated_at = max(updated_at, excluded.updated_at)",
+                (_number(connection, datastore_id), source, microseconds(updated_at)),
+            )
+
     def remove(self, datastore_id: str, image_set_ids: Collection[str]) -> int:
         """Erases image sets, their bytes in the file too; returns how many there were. Raises DataStoreNotFound."""
         with self._writing() as connection:
@@ -283,6 +335,7 @@ class SQLiteStore:
                 number = _number(connection, datastore_id)
                 connection.execute(f"DROP TABLE image_sets_{number}")
                 connection.execute(f"DROP TABLE name_parts_{number}")
+                connection.execute("DELETE FROM watermarks WHERE number = ?", (number,))
                 connection.execute("DELETE FROM datastores WHERE number = ?", (number,))
             self._empty_log(connection)
 
@@ -681,7 +734,7 @@ def _read_columns(image_set: ImageSet, tags: str) -> Row:
         _since(image_set.updated_at),
         _since(image_set.last_accessed_at),
         image_set.storage_tier,
-        image_set.is_primary,
+        None if image_set.is_primary is None else int(image_set.is_primary),  # sqlite3 is slow to take a bool
         *_read_texts(tuple(map(tag, _IDS))),
         None if study_day is None else study_day + _time(tag("DICOMStudyTime")),
         _date(tag("DICOMPatientBirthDate")),

@@ -11,6 +11,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from graphql_service.errors import StoreError
+from graphql_service.healthimaging.server import create_routes
 from graphql_service.settings import Settings
 from graphql_service.stores.base import Store
 from graphql_service.web.graphql import create_endpoint
@@ -21,6 +22,7 @@ imagesets: search medical image sets by typing.
 /graphql   GraphQL: POST, or GET for queries
 /healthz   whether the service is alive
 /readyz    whether its store answers
+/datastore the wire protocol of AWS HealthImaging, for its own clients (embedded store)
 
 A query to try:
 /graphql?query={imageSets(query:"modality = CT sort updated desc",first:3){nodes{imageSetId updatedAt}}}
@@ -43,6 +45,8 @@ def create_app(store: Store, settings: Settings) -> Starlette:
             Route("/graphql", create_endpoint(store, settings), methods=["GET", "POST"]),
             Route("/healthz", _alive),
             Route("/readyz", ready),
+            # HealthImaging's own clients need no one between them and HealthImaging.
+            *(create_routes(store) if store.capabilities.operators is None else ()),
         ]
     )
 

@@ -11,8 +11,8 @@ import orjson
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
+from graphql_service.api.context import Context
 from graphql_service.api.errors import INTERNAL, mask
-from graphql_service.api.resolvers import Context
 from graphql_service.api.schema import answer
 from graphql_service.settings import Settings
 from graphql_service.stores.base import Store

@@ -12,8 +12,17 @@ def test_without_variables_the_store_is_in_the_users_data_folder() -> None:
 
 
 def test_variables_are_read() -> None:
-    environ = {"IMAGESETS_STORE": "sqlite:///a.db", "IMAGESETS_MAX_PAGE": "20"}
-    assert read_settings(environ) == Settings(store="sqlite:///a.db", max_page=20)
+    environ = {
+        "IMAGESETS_STORE": "healthimaging://us-east-1",
+        "IMAGESETS_MAX_PAGE": "20",
+        "IMAGESETS_SCAN_REQUESTS": "1",
+        "IMAGESETS_SCAN_SECONDS": "2",
+        "IMAGESETS_HEALTHIMAGING_RATE": "3",
+        "IMAGESETS_HEALTHIMAGING_CONNECT_SECONDS": "4",
+        "IMAGESETS_HEALTHIMAGING_READ_SECONDS": "5",
+        "IMAGESETS_HEALTHIMAGING_CALL_SECONDS": "6",
+    }
+    assert read_settings(environ) == Settings("healthimaging://us-east-1", 20, 1, 2, 3, 4, 5, 6)
 
 
 @pytest.mark.parametrize("value", ["0", "-1", "1.5", "many", "10001", "٣", "9" * 5000])
@@ -26,4 +35,6 @@ def test_a_bad_page_is_refused_by_its_name(value: str) -> None:
 def test_a_store_of_another_kind_is_refused_by_its_name() -> None:
     with pytest.raises(SettingError) as refused:
         read_settings({"IMAGESETS_STORE": "mysql://db"})
-    assert str(refused.value) == "IMAGESETS_STORE must be a URL such as sqlite:///path/to/file.db"
+    assert str(refused.value) == (
+        "IMAGESETS_STORE must be a URL such as sqlite:///path/to/file.db or healthimaging://us-east-1"
+    )

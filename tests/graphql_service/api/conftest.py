@@ -6,7 +6,7 @@ from typing import Any, TypeAlias
 import anyio
 import pytest
 
-from graphql_service.api.resolvers import Context
+from graphql_service.api.context import Context
 from graphql_service.api.schema import answer
 from graphql_service.image_set import ImageSet
 from graphql_service.stores.sqlite import SQLiteStore

@@ -1,8 +1,11 @@
+import threading
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
 from graphql_service.api.node_ids import NodeId
+from graphql_service.errors import InvalidArgument
 from graphql_service.stores.sqlite import SQLiteStore
 
 DATASTORE = "d" * 32
@@ -330,4 +333,70 @@ def test_completions_are_none_where_the_data_store_is_not_known(ask: Any, store:
     assert ask(COMPLETIONS, q="modality = ", p=11) == {"data": {"searchCompletions": []}}
     assert ask(COMPLETIONS, q="modality = ", p=11, d="x" * 32)["errors"][0]["extensions"] == {
         "code": "DATASTORE_NOT_FOUND"
+    }
+
+
+def test_versions_and_metadata_are_asked_for_once_in_a_request(
+    ask: Any, store: SQLiteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    versions = store.versions
+
+    def count_versions(datastore_id: str, ids: Sequence[str]) -> Any:
+        asked.append(("versions", threading.current_thread() is threading.main_thread(), sorted(ids)))
+        return versions(datastore_id, ids)
+
+    def count_metadata(_: str, ids: Sequence[str]) -> Any:
+        asked.append(("metadata", threading.current_thread() is threading.main_thread(), sorted(ids)))
+        return {f"{2:032}": {"SchemaVersion": "1.1", "Study": {"Series": {}}}}
+
+    monkeypatch.setattr(store, "versions", count_versions)
+    monkeypatch.setattr(store, "metadata", count_metadata)
+    ids = [f"{number:032}" for number in (1, 2, 3)]
+    documents = [
+        {
+            "metadata": {"SchemaVersion": "1.1", "Study": {"Series": {}}} if number == 2 else None,
+            "versions": [
+                {
+                    "version": number,
+                    "createdAt": "2024-03-11T10:30:00.250Z",
+                    "updatedAt": f"2024-03-{11 + number}T10:30:00.250Z",
+                    "state": "ACTIVE",
+                }
+            ],
+        }
+        for number in (1, 2, 3)
+    ]
+    order = "orderBy: {field: IMAGE_SET_ID}"
+    versions_of = "versions { version createdAt updatedAt state }"
+    assert ask(
+        f"{{ imageSets({order}) {{ nodes {{ metadata {versions_of} }} edges {{ node {{ metadata }} }} }} }}"
+    ) == {
+        "data": {
+            "imageSets": {
+                "nodes": documents,
+                "edges": [{"node": {"metadata": document["metadata"]}} for document in documents],
+            }
+        }
+    }
+    assert sorted(asked) == [("metadata", False, ids), ("versions", False, ids)]
+
+
+def test_metadata_that_cannot_be_read_is_null_with_an_error(
+    ask: Any, store: SQLiteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> Any:
+        raise InvalidArgument("the metadata of these image sets is too large")
+
+    monkeypatch.setattr(store, "metadata", refuse)
+    assert ask(f'{{ imageSet(imageSetId: "{FIRST}") {{ imageSetId metadata }} }}') == {
+        "errors": [
+            {
+                "message": "the metadata of these image sets is too large",
+                "locations": [{"line": 1, "column": 73}],
+                "path": ["imageSet", "metadata"],
+                "extensions": {"code": "INVALID_ARGUMENT"},
+            }
+        ],
+        "data": {"imageSet": {"imageSetId": FIRST, "metadata": None}},
     }

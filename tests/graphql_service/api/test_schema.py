@@ -13,7 +13,7 @@ from graphql import (
 )
 
 from grammar.fields import FIELDS, OPERATORS
-from graphql_service.api.resolvers import Context
+from graphql_service.api.context import Context
 from graphql_service.api.schema import answer, print_schema
 from graphql_service.stores.sqlite import SQLiteStore
 
@@ -104,7 +104,13 @@ PAGE = "first: Int, after: String, last: Int, before: String"
                 "study": " -> StudyAttributes!",
                 "series": " -> SeriesAttributes!",
                 "dicomTags": " -> JSON!",
+                "metadata": " -> JSON",
+                "versions": " -> [ImageSetVersion!]!",
             },
+        ),
+        (
+            "ImageSetVersion",
+            {"version": " -> Int", "createdAt": " -> DateTime", "updatedAt": " -> DateTime", "state": " -> String!"},
         ),
         (
             "PatientAttributes",

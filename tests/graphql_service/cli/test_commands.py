@@ -194,11 +194,11 @@ def test_notices_do_not_stop_a_search(loaded: Run) -> None:
         ),
         (
             ["load", ".", "--datastore", "x"],
-            "Error: '.' cannot be loaded: a SOURCE is a file of NDJSON, or - for standard input.",
+            "Error: '.' cannot be loaded: a SOURCE is a file of NDJSON, - for standard input, or healthimaging:ID.",
         ),
         (
             ["load", "healthimaging:abc", "--datastore", "x"],
-            "Error: 'healthimaging:abc' cannot be loaded: a SOURCE is a file of NDJSON, or - for standard input.",
+            "Error: 'healthimaging:abc' names no data store: its id has 32 digits and lower-case letters.",
         ),
         (
             ["remove", "--datastore", DATASTORE],

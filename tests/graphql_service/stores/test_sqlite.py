@@ -21,7 +21,7 @@ from graphql_service.errors import (
     StoreFileError,
     UnsupportedSearch,
 )
-from graphql_service.image_set import Datastore, ImageSet
+from graphql_service.image_set import Datastore, ImageSet, ImageSetVersion
 from graphql_service.ordering import place
 from graphql_service.stores import sql, sqlite
 from graphql_service.stores.base import Answer, Place, Request
@@ -101,6 +101,66 @@ def test_a_row_holds_what_the_language_sees(stored: ImageSet) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("field", "values", "operands"),
+    [
+        (
+            "DICOMPatientId",
+            ("a", "A", "a?", "a*", "ax", "a[b]", "ab", "a]", "a\\", "é", "a\ud7ff", "a\U0010ffffb"),
+            (
+                "a",
+                r"a\?",
+                r"a\*",
+                "a?",
+                "a*",
+                "*[b]",
+                "?[b]",
+                "a[?]",
+                r"a\\",
+                "*]",
+                "?",
+                "a\U0010ffff*",
+                "a\ud7ff*",
+                r"*\?*",
+            ),
+        ),
+        (
+            "DICOMStudyDescription",
+            ("100% X_y", "100x", "Contrôle", "CONTROLE b", "＊", "a\nb", "Straße"),
+            ("100%*", "100? x_y", "contr?le", "contrôle*", "＊*", r"\**", "a?b", "stra??e", "stra?e", "STRASSE"),
+        ),
+        (
+            "DICOMPatientName",
+            ("Yamada^Tarou=山田^太郎=やまだ^たろう", "García^Ana^M", "garcia", "Ana^García", "^^", "=", "A^B^C^D^E"),
+            (
+                "yamada^太郎",
+                "yamada^tarou",
+                "*^太郎",
+                "garcia",
+                "garcia^",
+                "^garcia",
+                "*^*^m",
+                "*^?*^*^*^e",
+                "g*^a?a",
+                "^",
+                "*",
+            ),
+        ),
+    ],
+)
+def test_every_text_and_pattern_is_the_reference_meaning(
+    store: SQLiteStore, field: str, values: tuple[str, ...], operands: tuple[str, ...]
+) -> None:
+    stored = [replace(image_set(number), tags={field: value}) for number, value in enumerate(values)]
+    store.load(DATASTORE_ID, stored)
+    for operand in operands:
+        for operator in (Operator.EQ, Operator.LIKE):
+            where = Comparison(field, operator, operand)
+            assert answers(store, where) == expected(stored, where, (SortKey("imageSetId"),)), where
+    every = Comparison(field, Operator.IN, operands)
+    assert answers(store, every) == expected(stored, every, (SortKey("imageSetId"),))
+
+
 @pytest.mark.parametrize("descending", [False, True])
 def test_hundreds_of_equal_times_page_the_same_at_every_size(store: SQLiteStore, *, descending: bool) -> None:
     random = Random(7)  # noqa: S311 - made-up data that must come out the same every time
@@ -114,7 +174,8 @@ def test_hundreds_of_equal_times_page_the_same_at_every_size(store: SQLiteStore,
 
 
 def test_a_place_from_outside_the_searched_period_widens_nothing(store: SQLiteStore) -> None:
-    store.load(DATASTORE_ID, [image_set(number, minutes=number) for number in range(10)])
+    tie = image_set(99, minutes=0)
+    store.load(DATASTORE_ID, [*(image_set(number, minutes=number) for number in range(10)), tie])
     period = Comparison("updatedAt", Operator.RANGE, Range(START + timedelta(minutes=3), START + timedelta(minutes=7)))
     for minutes, ascending in ((0, [3, 4, 5, 6]), (4, [5, 6]), (9, [])):
         after = Place((START + timedelta(minutes=minutes),), f"{minutes:032d}")
@@ -390,6 +451,31 @@ def test_image_sets_are_found_by_id(store: SQLiteStore) -> None:
 # Loading
 
 
+def test_of_an_image_set_its_one_version_is_known_and_no_metadata(store: SQLiteStore) -> None:
+    store.load(DATASTORE_ID, [image_set(1, version=3, minutes=5), image_set(2, version=None, minutes=None)])
+    ids = [f"{number:032d}" for number in range(4)]
+    assert store.versions(DATASTORE_ID, ids) == {
+        ids[1]: (ImageSetVersion(3, START, START + timedelta(minutes=5), "ACTIVE"),),
+        ids[2]: (ImageSetVersion(None, START, None, "ACTIVE"),),
+    }
+    assert store.metadata(DATASTORE_ID, ids) == {}
+    assert store.image_set_ids(DATASTORE_ID) == {ids[1], ids[2]}
+
+
+def test_a_watermark_only_rises_and_goes_with_its_data_store(store: SQLiteStore) -> None:
+    store.create_datastore(DATASTORE_ID)
+    store.create_datastore("f" * 32)
+    later = START + timedelta(microseconds=1)
+    for source, moment in (("there", START), ("elsewhere", START), ("there", later), ("there", START)):
+        store.raise_watermark(DATASTORE_ID, source, moment)
+    store.raise_watermark("f" * 32, "there", START)
+    assert store.watermarks(DATASTORE_ID) == {"there": later, "elsewhere": START}
+    store.remove_datastore(DATASTORE_ID)
+    store.create_datastore(DATASTORE_ID)
+    assert store.watermarks(DATASTORE_ID) == {}
+    assert store.watermarks("f" * 32) == {"there": START}
+
+
 def test_the_newer_version_wins_in_whatever_order_they_come(store: SQLiteStore) -> None:
     old, new, newer = image_set(1), image_set(1, version=2), image_set(1, version=2, minutes=5)
     for order in ((old, new, newer), (newer, new, old), (new, newer, old)):
@@ -599,7 +685,7 @@ def test_a_newer_file_is_refused_by_both_versions(store: SQLiteStore, path: Path
     store.close()
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA user_version = 7")
-    with pytest.raises(StoreFileError, match="its schema is 7, and 1 is the newest that this version reads"):
+    with pytest.raises(StoreFileError, match="its schema is 7, and 2 is the newest that this version reads"):
         SQLiteStore(path)
 
 
@@ -626,6 +712,22 @@ def test_an_older_file_is_brought_up_to_date_in_one_step_or_not_at_all(
             assert answers(upgraded) == [image_set(1)]
     with closing(sqlite3.connect(path)) as connection:
         assert connection.execute("SELECT note FROM datastores").fetchall() == [("new",)]
+        assert connection.execute("PRAGMA user_version").fetchall() == [(3,)]
+
+
+def test_a_file_from_before_there_were_watermarks_is_brought_up_to_date(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(sqlite, "MIGRATIONS", sqlite.MIGRATIONS[:1])
+        with closing(SQLiteStore(path, create=True)) as old:
+            old.load(DATASTORE_ID, [image_set(1)])
+    with closing(SQLiteStore(path)) as upgraded:
+        assert answers(upgraded) == [image_set(1)]
+        assert upgraded.watermarks(DATASTORE_ID) == {}
+        upgraded.raise_watermark(DATASTORE_ID, "there", START)
+        assert upgraded.watermarks(DATASTORE_ID) == {"there": START}
+    with closing(sqlite3.connect(path)) as connection:
         assert connection.execute("PRAGMA user_version").fetchall() == [(2,)]
 
 

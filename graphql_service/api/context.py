@@ -1,0 +1,64 @@
+"""What the resolvers of one request share: the store, its limits, and loaders that ask for many image sets at once."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias, TypeVar
+
+from anyio.to_thread import run_sync
+from strawberry.dataloader import DataLoader
+from strawberry.types import Info
+
+from graphql_service.image_set import ImageSet, ImageSetVersion
+from graphql_service.stores.base import Store
+
+#: A data store's id and an image set's id in it.
+Key: TypeAlias = tuple[str, str]
+
+_Found = TypeVar("_Found")
+
+
+@dataclass(slots=True)
+class Context:
+    """What the resolvers of one request work with. `max_page` is how many rows a page holds at most.
+
+    A loader answers None for an image set, or a data store, that does not exist or has nothing of the kind.
+    """
+
+    store: Store
+    max_page: int
+    image_sets: DataLoader[Key, ImageSet | None] = field(init=False)
+    versions: DataLoader[Key, tuple[ImageSetVersion, ...] | None] = field(init=False)
+    metadata: DataLoader[Key, Mapping[str, object] | None] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.image_sets = _make_loader(self.store, self.store.image_sets)
+        self.versions = _make_loader(self.store, self.store.versions)
+        self.metadata = _make_loader(self.store, self.store.metadata)
+
+
+RequestInfo: TypeAlias = Info[Context, None]
+
+
+def _make_loader(
+    store: Store, read: Callable[[str, Sequence[str]], Mapping[str, _Found]]
+) -> DataLoader[Key, _Found | None]:
+    """A loader that reads in a worker thread, with one call to the store for each data store."""
+
+    async def load(keys: list[Key]) -> Sequence[_Found | None]:
+        wanted: defaultdict[str, list[str]] = defaultdict(list)
+        for datastore_id, image_set_id in keys:
+            wanted[datastore_id].append(image_set_id)
+
+        def read_all() -> list[_Found | None]:
+            found = {
+                datastore_id: read(datastore_id, ids) if store.datastore(datastore_id) else {}
+                for datastore_id, ids in wanted.items()
+            }
+            return [found[datastore_id].get(image_set_id) for datastore_id, image_set_id in keys]
+
+        return await run_sync(read_all)
+
+    return DataLoader(load_fn=load)

@@ -1,0 +1,41 @@
+"""HealthImaging's wire protocol over real HTTP on this machine, and what real clients of it need in the environment."""
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import uvicorn
+from starlette.types import ASGIApp
+
+
+def environment(url: str) -> dict[str, str]:
+    """What points boto3 and the AWS CLI at this address and nothing else."""
+    return {
+        "AWS_ENDPOINT_URL_MEDICAL_IMAGING": url,
+        "AWS_DISABLE_HOST_PREFIX_INJECTION": "true",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_ACCESS_KEY_ID": "nobody",
+        "AWS_SECRET_ACCESS_KEY": "nothing",
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "NO_PROXY": "127.0.0.1",
+        "AWS_CONFIG_FILE": "/dev/null",
+        "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
+    }
+
+
+@contextmanager
+def serve(app: ASGIApp) -> Iterator[str]:
+    """Serves the application in a thread, on a free port; its address."""
+    config = uvicorn.Config(app, port=0, log_level="error", access_log=False, lifespan="off", ws="none")
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        while not server.started:
+            time.sleep(0.01)
+        port = server.servers[0].sockets[0].getsockname()[1]
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.should_exit = True
+        thread.join()
