@@ -13,7 +13,9 @@ from typing import Final
 from grammar.fields import FIELDS, SEXES, TIERS, Field, FieldType, find_field
 from grammar.parser import Expectation, expect, lex
 from grammar.printer import write_text
-from grammar.recovery import KEYWORDS, WORDS, Token
+from grammar.reading import MAX_LENGTH
+from grammar.recovery import WORDS, Token
+from grammar.values import KEYWORDS
 
 #: The fields whose values a data store may list, since they are few.
 LISTED: Final = ("DICOMSeriesModality", "DICOMSeriesBodyPart")
@@ -56,6 +58,10 @@ _CONNECTIVES: Final = {
 _DIRECTIONS: Final = {"ASC": ("asc", "lowest first"), "DESC": ("desc", "highest first")}
 
 
+#: The tokens that are typed letter by letter, and replaced as a whole.
+_WORDS: Final = WORDS | KEYWORDS | {"STRING", "UNTERMINATED", "COMPARATOR", "WRONG_OPERATOR"}
+
+
 @dataclass(frozen=True, slots=True)
 class Completion:
     """One thing that may be written: put `insert` in place of `[start, end)`, in code points.
@@ -82,17 +88,20 @@ class _Offer:
 
 
 def complete(text: str, position: int, values: Callable[[str], Iterable[str]] | None = None) -> list[Completion]:
-    """The completions at a position (clamped to the text), best first.
+    """The completions at a position (clamped to the text), best first; none in a text that is too long for a query.
 
     `values` answers the values that a data store holds of a field of `LISTED`.
     """
+    if len(text) > MAX_LENGTH:
+        return []
     position = max(0, min(position, len(text)))
-    before, word = _split(lex(text), position)
+    before, word, after = _split(lex(text), position)
     typed = text[word.start : position]
-    if typed and word.type not in WORDS | KEYWORDS | {"STRING", "UNTERMINATED", "COMPARATOR", "WRONG_OPERATOR"}:
-        before, word, typed = [*before, word], Token("", "", position, position), ""
     quoted = typed[:1] in ('"', "'")
-    offers = _offers(expect(text[: word.start], before), values or _no_values, quoted=quoted)
+    expectation = expect(text[: word.start], before)
+    offers = _offers(expectation, values or _no_values, quoted=quoted)
+    if after.type in ("DOTDOT", "AND"):
+        offers = [offer for offer in offers if offer.label not in _RANGES]
     stem = typed.lstrip("\"'").lower()
     return [
         Completion(offer.label, _insert(offer), word.start, word.end, offer.kind, offer.description)
@@ -104,14 +113,19 @@ def _no_values(_: str) -> tuple[str, ...]:
     return ()
 
 
-def _split(tokens: Sequence[Token], position: int) -> tuple[list[Token], Token]:
-    """The tokens before the one that is being typed at the position, and that one (empty where there is none)."""
+def _split(tokens: Sequence[Token], position: int) -> tuple[list[Token], Token, Token]:
+    """The tokens before the word at the position, that word (empty where none is), and the token behind it.
+
+    A word is at a position that it begins at, too, unless another one ends there.
+    """
+    nothing = Token("", "", position, position)
     for index, token in enumerate(tokens):
-        if token.start < position <= token.end:
-            return list(tokens[:index]), token
+        inside = token.start < position <= token.end or (token.start == position and token.type in _WORDS)
+        if inside and token.type in _WORDS and (token.type != "COMPARATOR" or position < token.end):
+            return list(tokens[:index]), token, (*tokens[index + 1 : index + 2], nothing)[0]
         if token.start >= position:
-            return list(tokens[:index]), Token("", "", position, position)
-    return list(tokens), Token("", "", position, position)
+            return list(tokens[:index]), nothing, token
+    return list(tokens), nothing, nothing
 
 
 def _matching(offers: Iterable[_Offer], stem: str) -> list[_Offer]:
@@ -119,6 +133,8 @@ def _matching(offers: Iterable[_Offer], stem: str) -> list[_Offer]:
     ranked: list[tuple[int, _Offer]] = []
     for offer in offers:
         spellings = [spelling.lower() for spelling in (offer.label, *offer.spellings)]
+        if offer.kind == "field":
+            stem = stem.replace("_", "")
         if any(spelling.startswith(stem) for spelling in spellings):
             ranked.append((0, offer))
         elif len(stem) > 1 and any(stem in spelling for spelling in spellings):
@@ -196,7 +212,7 @@ def _value_offers(field: Field | None, begun: Sequence[Token], values: Callable[
             return [_Offer(short, "value", name, (name,)) for short, name in TIERS.items()]
         case FieldType.INSTANT | FieldType.WALL_CLOCK | FieldType.DATE:
             return _date_offers(field, begun)
-        case _ if field.name in LISTED:
+        case _ if field.name in LISTED and begun[-1].type != "LIKE":
             return [_Offer(value, "value", field.description) for value in values(field.name)]
         case _:
             return []

@@ -71,11 +71,6 @@ class Field:
         """The comparison words that fit the field's type."""
         return OPERATORS[self.type]
 
-    @property
-    def temporal(self) -> bool:
-        """Whether the values are periods of time."""
-        return self.type in TEMPORAL
-
 
 FIELDS: Final[tuple[Field, ...]] = (
     Field("DICOMPatientId", ("patient", "patientId", "mrn"), FieldType.ID, "Patient ID (0010,0020)"),
@@ -123,7 +118,7 @@ _BY_SPELLING: Final[dict[str, Field]] = {
     spelling.lower(): field for field in FIELDS for spelling in (field.name, *field.aliases)
 }
 
-#: Every spelling that a person may type, canonical names last within each field: suggestions prefer the short ones.
+#: Every spelling that a person may type.
 SPELLINGS: Final[tuple[str, ...]] = tuple(spelling for field in FIELDS for spelling in (*field.aliases, field.name))
 
 

@@ -40,7 +40,7 @@ from grammar.criteria import (
 )
 from grammar.fields import SPELLINGS, Field, find_field
 from grammar.periods import date_condition, find_zone, is_relative
-from grammar.problems import Fix, Problem, QueryError, Refused, did_you_mean, near_names
+from grammar.problems import MAX_PROBLEMS, Fix, Problem, QueryError, Refused, did_you_mean, near_names
 from grammar.reading import (
     MAX_LENGTH,
     Literal,
@@ -54,11 +54,9 @@ from grammar.recovery import Surprise, Token, diagnose, straighten
 
 MAX_DEPTH: Final = 16
 MAX_COMPARISONS: Final = 50
-#: Reading on stops here: a text this far off is better mended from its beginning.
-MAX_PROBLEMS: Final = 20
 
 #: Every fix is tried before it is offered, as far as this many characters can be read again in good time.
-MAX_MENDED: Final = 4000
+MAX_MENDED: Final = 6_000
 
 NO_VARIABLES: Final[Mapping[str, object]] = MappingProxyType({})
 
@@ -158,7 +156,10 @@ def parse(
 
 
 def _answer(text: str, understand: Callable[[str], _Result]) -> _Result:
-    """What the text is understood as. A fix stays with a problem only where it leaves exactly one problem fewer."""
+    """What the text is understood as. A fix stays with a problem only where it leaves exactly one problem fewer.
+
+    Where there are so many problems that they are not all told, it stays untried.
+    """
     try:
         return understand(text)
     except QueryError as error:
@@ -369,8 +370,8 @@ class _Recovery:
         repair = diagnose(surprise)
         self.problems.extend(repair.problems)
         instead = repair.instead
-        if repair.abandon:
-            # A comparison never reduces below the state in which it began, so cutting the stacks forgets it.
+        if repair.abandon and not surprise.is_complete:
+            # The parser never reduces below the state in which an open comparison began: cutting its stacks forgets it.
             del self._state.state_stack[self._depth :], self._state.value_stack[self._depth - 1 :]
             start = self.tokens[self.begun].start
             instead = instead or (Token("BROKEN", "", start, start),)
@@ -510,7 +511,7 @@ class _Builder:
         keys: list[SortKey] = []
         end = 0
         for key in sort.children:
-            if not isinstance(key, Tree):
+            if not isinstance(key, Tree) or len(self.problems) >= MAX_PROBLEMS:
                 continue
             name, direction = key.children
             word = _token(name)

@@ -282,23 +282,27 @@ def _not_a_date(text: str) -> Problem:
     """Why a text that has none of the forms is no date, with what it may have been meant for."""
     whole = len(text)
     if match := _DAY_MONTH_YEAR.fullmatch(text):
-        first, _, second, year = match.groups()
-        year = year if len(year) == 4 else f"20{year}"
-        readings = dict.fromkeys(
+        first, _, second, third = match.groups()
+        year = int(third) if len(third) == 4 else 2000 + int(third)
+        orders = [(year, int(second), int(first)), (year, int(first), int(second))]
+        if len(third) == 2:
+            orders.append((2000 + int(first), int(second), int(third)))
+        readings = {
             reading
-            for month, day in ((int(second), int(first)), (int(first), int(second)))
+            for year, month, day in orders
             if isinstance(_expression(reading := f"{year}-{month:02d}-{day:02d}"), _Absolute)
-        )
+        }
         suggestions = tuple(sorted(readings))
+        several = "can be read in more than one way; " if len(suggestions) != 1 else "is no date: "
         meant = f": {' or '.join(suggestions)}?" if suggestions else ""
         return Problem(
             "ambiguous_date",
-            f"'{text}' can be read in more than one way; write year-month-day{meant}",
+            f"'{text}' {several}write year-month-day{meant}",
             0,
             whole,
             _FORMS,
             suggestions,
-            Fix(0, whole, suggestions[0]) if len(suggestions) == 1 and len(match[4]) == 4 else None,
+            Fix(0, whole, suggestions[0]) if len(suggestions) == 1 and len(third) == 4 else None,
         )
     meant_text = text.translate(_DASHES)
     if match := _YEAR_MONTH_DAY.fullmatch(meant_text):

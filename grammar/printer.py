@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from datetime import datetime
 from typing import Final
 
@@ -21,9 +20,8 @@ from grammar.criteria import (
     When,
 )
 from grammar.fields import BY_NAME, SEXES, TIERS, FieldType
+from grammar.values import BARE, KEYWORDS
 
-_BARE: Final = re.compile(r"""(?!['$])([^\s()\[\]{},"=<>!\\;|&.\u2018-\u201f]|\.(?!\.))+""")
-_KEYWORDS: Final = frozenset({"and", "or", "not", "in", "like", "between", "is", "null", "sort"})
 _SYMBOLS: Final = {Operator.EQ: "=", Operator.LT: "<", Operator.LE: "<=", Operator.GT: ">", Operator.GE: ">="}
 _SHORT_TIERS: Final = {name: short for short, name in TIERS.items()}
 
@@ -36,11 +34,6 @@ def canonical(search: Search) -> str:
     where = "*" if isinstance(search.where, Everything) else _write(search.where)
     keys = [f"{key.field} {'desc' if key.descending else 'asc'}" for key in search.sort]
     return f"{where} sort {', '.join(keys)}" if keys else where
-
-
-def canonical_condition(condition: Condition) -> str:
-    """The canonical text of a condition alone."""
-    return canonical(Search(condition))
 
 
 def _write(condition: Condition) -> str:
@@ -132,8 +125,8 @@ def _write_value(field: str, value: Operand) -> str:
 
 def write_text(text: str) -> str:
     """A text as a value of the language: bare where it can stand so and means the same, else in double quotes."""
-    bare = _BARE.fullmatch(text) and text.isprintable() and text.lower() not in _KEYWORDS
-    return text if bare and not re.search(r"[*?]", text) else _quote(text)
+    bare = BARE.fullmatch(text) and text.upper() not in KEYWORDS
+    return text if bare and "*" not in text and "?" not in text else _quote(text)
 
 
 def _quote(text: str) -> str:
@@ -142,7 +135,7 @@ def _quote(text: str) -> str:
 
 
 def _write_pattern(pattern: str) -> str:
-    if _BARE.fullmatch(pattern) and pattern.isprintable():
+    if BARE.fullmatch(pattern):
         return pattern
     # The pattern's own escapes stay as they are.
     escaped = pattern.replace('"', '\\"')

@@ -12,6 +12,9 @@ from typing import Final
 
 _LINE_BREAKS: Final = "\n"
 
+#: A query says this many at most: one that is so far off is better mended from its beginning.
+MAX_PROBLEMS: Final = 20
+
 #: Every code that a problem or a notice can have, and when. Codes are stable: clients decide by them.
 CODES: Final[dict[str, str]] = {
     "unknown_field": "a word before an operator is no field",

@@ -364,8 +364,8 @@ def _check_uid(literal: Literal, text: str, wildcards: str = "") -> None:
     for index, character in enumerate(text):
         if character in wildcards or (character.isascii() and character.isdigit()):
             continue
-        around = text[max(index - 1, 0) : index] + " " + text[index + 1 : index + 2]
-        if character == "." and len(around) == 3 and "." not in around:
+        # Of two dots in a row the second is the wrong one.
+        if character == "." and 0 < index < len(text) - 1 and text[index - 1] != ".":
             continue
         found = "a '.' stands at an end or beside another one" if character == "." else f"found '{character}'"
         trimmed = text.strip(". \t\n")

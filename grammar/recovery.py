@@ -12,11 +12,11 @@ from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
 from grammar.fields import SPELLINGS, Field, FieldType, find_field
-from grammar.problems import Fix, Problem, Refused, did_you_mean, near_names
+from grammar.problems import MAX_PROBLEMS, Fix, Problem, Refused, did_you_mean, near_names
 from grammar.reading import read_bare, read_comparison, read_quoted
+from grammar.values import CURLY_QUOTES, INVISIBLE, KEYWORDS
 
 CONNECTIVES: Final = frozenset({"AND", "OR"})
-KEYWORDS: Final = frozenset({"AND", "OR", "NOT", "IN", "LIKE", "BETWEEN", "IS", "NULL", "SORT"})
 WORDS: Final = frozenset({"WORD", "STAR", "BY", "ASC", "DESC"})
 VALUES: Final = WORDS | {"STRING", "VARIABLE"}
 OPERATORS: Final = frozenset({"COMPARATOR", "WRONG_OPERATOR", "NOT", "IN", "LIKE", "BETWEEN", "IS"})
@@ -25,9 +25,7 @@ _DOUBLE: Final = "\u201c\u201d\u201e\u201f"
 _SINGLE: Final = "\u2018\u2019\u201a\u201b"
 _PASTED: Final = re.compile(
     r"""(?P<quoted>(?<![^\s()\[\]{},"=<>!\\;|&])'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")"""
-    rf"|(?P<curly>[{_DOUBLE}{_SINGLE}])"
-    "|(?P<invisible>[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\u00ad\u061c\u180e\u200b-\u200f\u202a-\u202e"
-    "\u2060-\u206f\ufeff\ud800-\udfff])",
+    rf"|(?P<curly>[{CURLY_QUOTES}])|(?P<invisible>[{INVISIBLE}])",
     re.DOTALL,
 )
 _WORD_CHARACTER: Final = re.compile(r"""[^\s()\[\]{},"=<>!\\;|&]""")
@@ -93,6 +91,11 @@ class Surprise:
         return self.token.type == "$END"
 
     @property
+    def is_complete(self) -> bool:
+        """Whether a condition is complete right before the token."""
+        return {"AND", "OR"} <= set(self.accepted)
+
+    @property
     def name(self) -> Token:
         """The first token of the comparison at hand."""
         return self.tokens[self.begun]
@@ -153,7 +156,7 @@ def straighten(text: str) -> tuple[str, list[int], list[Problem]]:
     problems: list[Problem] = []
     edits: list[Fix] = []
     position = 0
-    while match := _PASTED.search(text, position):
+    while len(problems) < MAX_PROBLEMS and (match := _PASTED.search(text, position)):
         start, position = match.span()
         if match["invisible"]:
             edit = Fix(start, position, "")
@@ -226,34 +229,46 @@ def _sides(surprise: Surprise) -> tuple[str, str]:
 def _at_wrong_operator(surprise: Surprise) -> Repair:
     token = surprise.token
     if not token.text.strip("!"):
-        space = " " if _sides(surprise)[1].strip() else ""
-        fix = Fix(token.start, token.end, f"not{space}" if len(token.text) % 2 else "")
-        problem = surprise.problem("use_not", f"write 'not' for '{token.text}'", expected=("not",), fix=fix)
-        if "NOT" in surprise.accepted and "LPAR" in surprise.accepted:
-            return surprise.replace(problem, by=[("NOT", "not")])
-        if surprise.after.type == "COMPARATOR" and "COMPARATOR" in surprise.accepted:
-            joined = Fix(token.start, surprise.after.end, token.text[0] + surprise.after.text)
-            problem = surprise.problem("bad_operator", f"write '!=' for '{token.text} ='", fix=joined)
-            return surprise.replace(problem, by=[("COMPARATOR", "!=")], count=2)
-        return surprise.abandon(problem)
+        return _at_exclamation(surprise)
     meant = "=" if not token.text.strip("=") else _MEANT_OPERATORS.get(token.text)
-    fix_operator = Fix(token.start, token.end, meant) if meant else None
     written = f"write '{meant}'" if meant else "write =, !=, <, <=, > or >="
-    code = "use_equals" if meant == "=" else "bad_operator"
     problem = surprise.problem(
-        code,
+        "use_equals" if meant == "=" else "bad_operator",
         f"'{token.text}' is no operator: {written}",
         expected=(meant,) if meant else _COMPARISONS,
-        fix=fix_operator,
+        fix=Fix(token.start, token.end, meant) if meant else None,
     )
     if "COMPARATOR" in surprise.accepted:
         return surprise.replace(problem, by=[("COMPARATOR", meant or "=")])
-    return surprise.abandon(problem, resume=surprise.index + 1) if _open(surprise) else surprise.skip(problem)
+    if surprise.is_complete or _sorting(surprise):
+        return surprise.skip(problem)
+    return surprise.abandon(problem, resume=surprise.index + 1)
 
 
-def _open(surprise: Surprise) -> bool:
-    """Whether a comparison is begun and not complete."""
-    return not {"AND", "OR"} <= set(surprise.accepted) and not _sorting(surprise)
+def _at_exclamation(surprise: Surprise) -> Repair:
+    """A `!` that belongs to no operator: for `not` before a condition, for itself within a word."""
+    token, after = surprise.token, surprise.after
+    word = "not" if len(token.text) % 2 else ""
+    space = " " if word and _sides(surprise)[1].strip() else ""
+    problem = surprise.problem(
+        "use_not", f"write 'not' for '{token.text}'", expected=("not",), fix=Fix(token.start, token.end, word + space)
+    )
+    if {"NOT", "LPAR"} <= set(surprise.accepted):
+        return surprise.replace(problem, by=[("NOT", "not")])
+    if after.type == "COMPARATOR" and "COMPARATOR" in surprise.accepted:
+        joined = Fix(token.start, after.end, token.text[0] + after.text)
+        problem = surprise.problem("bad_operator", f"write '!=' for '{token.text} ='", fix=joined)
+        return surprise.replace(problem, by=[("COMPARATOR", "!=")], count=2)
+    if surprise.is_complete and surprise.before.type in WORDS and surprise.before.end == token.start:
+        message = f"unexpected character '{token.text}': put the value in quotes if it is meant"
+        return _quote_run(surprise, surprise.problem("unexpected_character", message))
+    if surprise.is_complete or _sorting(surprise):
+        rest = [one.type for one in surprise.tokens[surprise.index + 1 :]]
+        if surprise.is_complete and (rest[0] in ("LPAR", "NOT") or (rest[0] in WORDS and rest[1] in OPERATORS)):
+            joined = Fix(token.start, token.end, f"and {word}{space}")
+            return surprise.replace(replace(problem, fix=joined), by=[("AND", "and"), ("NOT", "not")])
+        return surprise.skip(replace(problem, fix=Fix(token.start, token.end, "")))
+    return surprise.abandon(problem)
 
 
 def _sorting(surprise: Surprise) -> bool:
@@ -290,6 +305,11 @@ def _at_open_quote(surprise: Surprise) -> Repair:
 
 def _at_stray(surprise: Surprise) -> Repair:
     token = surprise.token
+    closing = {"[": "]", "{": "}"}.get(token.text)
+    ends = (index for index, one in enumerate(surprise.tokens) if index > surprise.index and one.text == closing)
+    end = next(ends, None)
+    if end is not None:
+        return _at_bracket(surprise, end)
     hints = {
         "[": "lists stand in ( )",
         "]": "lists stand in ( )",
@@ -304,17 +324,34 @@ def _at_stray(surprise: Surprise) -> Repair:
     problem = surprise.problem("unexpected_character", f"unexpected character '{token.text}': {hint}", fix=fix)
     if in_list:
         return surprise.replace(problem, by=[("COMMA", ",")])
-    if {"AND", "OR"} <= set(surprise.accepted) and surprise.before.end == token.start:
-        return _stray_in_value(surprise, problem)
+    if surprise.is_complete and surprise.before.end == token.start:
+        return _quote_run(surprise, problem)
     return surprise.skip(problem)
 
 
-def _stray_in_value(surprise: Surprise, problem: Problem) -> Repair:
+def _at_bracket(surprise: Surprise, end: int) -> Repair:
+    """A bracket or brace with its partner, for parentheses."""
+    token, partner = surprise.token, surprise.tokens[end]
+    inner = surprise.text[token.end : partner.start]
+    problem = surprise.problem(
+        "unexpected_character",
+        f"unexpected character '{token.text}': lists and groups stand in ( )",
+        expected=("(",),
+        fix=Fix(token.start, partner.end, f"({inner})"),
+    )
+    left, right = Token("LPAR", "(", token.start, token.end), Token("RPAR", ")", partner.start, partner.end)
+    return Repair((problem,), end + 1, (left, *surprise.tokens[surprise.index + 1 : end], right))
+
+
+def _quote_run(surprise: Surprise, problem: Problem) -> Repair:
     """A character that no bare value holds, in the middle of one: quotes mend it."""
     last = surprise.index
-    while surprise.tokens[last + 1].start == surprise.tokens[last].end and surprise.tokens[last + 1].type != "$END":
+    while surprise.tokens[last + 1].start == surprise.tokens[last].end and surprise.tokens[last + 1].type not in (
+        "$END",
+        "RPAR",
+    ):
         last += 1
-    if last == surprise.index:
+    if last == surprise.index and surprise.token.text == ";":
         return surprise.skip(problem)
     start, end = surprise.before.start, surprise.tokens[last].end
     fix = Fix(start, end, _quote(surprise.text[start:end])) if surprise.before.type in WORDS else None
@@ -385,7 +422,22 @@ def _end_at_condition(surprise: Surprise) -> Repair:
     return Repair((problem,), surprise.index, (Token(*broken, token.start, token.end),))
 
 
+def _meant_again(surprise: Surprise, token: Token) -> str:
+    """In `modality = CT or MR`, the field and the operator that are meant again; "" elsewhere."""
+    match surprise.tokens[max(surprise.begun - 4, 0) : surprise.begun]:
+        case [name, Token("COMPARATOR") as operator, _, Token("AND" | "OR")] if _fits(
+            find_field(name.text), token.text, token.type
+        ):
+            return f"{name.text} {operator.text} "
+        case _:
+            return ""
+
+
 def _bare_value(surprise: Surprise, token: Token) -> Problem:
+    if meant := _meant_again(surprise, token):
+        message = f"'{token.text}' stands alone: write {meant}{token.text}"
+        fix = Fix(token.start, token.start, meant)
+        return surprise.problem("bare_value", message, at=token, expected=("a field",), fix=fix)
     suggestions = near_names(token.text, SPELLINGS)
     message = f"'{token.text}' stands alone: write a field and an operator before it, as in patient = {token.text}"
     if suggestions:
@@ -400,7 +452,7 @@ def _at_operator(surprise: Surprise) -> Repair:
     colon = name.text.find(":")
     prefix = name.text[: max(colon, 0)]
     field = find_field(name.text)
-    if colon > 0 and (find_field(prefix) or prefix.replace("_", "").isalpha()):
+    if colon > 0 and (find_field(prefix.removeprefix("-")) or prefix.replace("_", "").isalpha()):
         return _use_equals_in_name(surprise, name, colon, prefix)
     if name.text.startswith("-") and (len(name.text) == 1 or find_field(name.text[1:])):
         return surprise.abandon(_use_not(surprise.text, name))
@@ -443,13 +495,17 @@ def _use_not(text: str, name: Token) -> Problem:
 
 
 def _use_equals_in_name(surprise: Surprise, name: Token, colon: int, prefix: str) -> Repair:
+    """A word such as `modality:CT` or `-sex:F`, as other languages write a comparison."""
     place = name.start + colon
     problems = [Problem("use_equals", "write '=' for ':'", place, place + 1, ("=",), (), Fix(place, place + 1, "="))]
-    field = Token("WORD", prefix, name.start, place)
-    comparator = Token("COMPARATOR", "=", place, place + 1)
-    rest = Token("WORD", name.text[colon + 1 :], place + 1, name.end)
-    instead = (field, comparator, rest) if rest.text else (field, comparator)
-    return Repair(tuple(problems), surprise.index, instead, abandon=True)
+    instead = [Token("COMPARATOR", "=", place, place + 1)]
+    minus = prefix.startswith("-")
+    if minus:
+        problems.append(_use_not(surprise.text, name))
+    instead.insert(0, Token("WORD", prefix.removeprefix("-"), name.start + minus, place))
+    if name.text[colon + 1 :]:
+        instead.append(Token("WORD", name.text[colon + 1 :], place + 1, name.end))
+    return Repair(tuple(problems), surprise.index, tuple(instead), abandon=True)
 
 
 def _use_sort(surprise: Surprise, order: Token, resume: int, begun: int) -> Repair:
@@ -480,6 +536,8 @@ def _after_is(surprise: Surprise) -> Repair:
     fix = None
     if surprise.at_end:
         fix = Fix(before.end, token.end, " null")
+    elif token.type in VALUES and near_names(token.text, ("null",)):
+        fix = Fix(token.start, token.end, "null")
     elif token.type in VALUES and surprise.ends_at(surprise.index + 1):
         fix = Fix(words[0].start, words[-1].end, "=" if len(words) == 1 else "!=")
     elif surprise.ends_at(surprise.index):
@@ -499,7 +557,9 @@ def _at_value(surprise: Surprise) -> Repair:
         return surprise.abandon(surprise.problem("empty_range", message, at=before, expected=("a value",)))
     if token.type in KEYWORDS:
         fix = None
-        if surprise.after.type in ("$END", "AND", "OR", "SORT", "RPAR", "COMMA"):
+        field = find_field(surprise.name.text)
+        ends = surprise.after.type in ("$END", "AND", "OR", "SORT", "RPAR", "COMMA")
+        if ends and _fits(field, f'"{token.text}"', "STRING"):
             fix = Fix(token.start, token.end, f'"{token.text}"')
         message = f"'{token.text}' is a keyword: put it in quotes if it is the value, or write a value before it"
         problem = surprise.problem("keyword_as_value", message, expected=("a value",), fix=fix)
@@ -562,6 +622,16 @@ def _use_is(surprise: Surprise, operator: Token, *, in_list: bool) -> Repair:
     return _abandon_value(surprise, problem) if in_list else surprise.abandon(problem, resume=surprise.index + 1)
 
 
+def _unexpected_range(surprise: Surprise) -> Problem:
+    """A `..` right after a value."""
+    field = find_field(surprise.name.text)
+    if field and field.type is FieldType.UID:
+        message = "a UID holds digits and single dots between them: a '.' stands at an end or beside another one"
+        place = surprise.token.start + 1
+        return Problem("bad_uid", message, place, place + 1)
+    return _range_needs_between(surprise)
+
+
 def _range_needs_between(surprise: Surprise) -> Problem:
     """A `..` without `between`: another operator mends it on dates and numbers, quotes on texts."""
     operator = surprise.tokens[surprise.begun + 1]
@@ -585,6 +655,16 @@ def _after_range_start(surprise: Surprise) -> Repair:
     token, before = surprise.token, surprise.before
     message = "'between' needs two ends: write A..B or A and B"
     fix = None
+    joined = _SPACED_OFFSET.match(surprise.text, before.start)
+    if joined:
+        written = re.sub(r"\s+", "", joined[0])
+        problem = surprise.problem(
+            "expected_range",
+            f"write the date without spaces: {written}",
+            expected=("..", "and"),
+            fix=Fix(before.start, joined.end(), written),
+        )
+        return surprise.abandon(problem)
     if token.type in VALUES and surprise.ends_at(surprise.index + 1):
         fix = Fix(before.end, token.start, "..")
     elif token.type == "COMMA" and surprise.after.type in VALUES:
@@ -599,7 +679,7 @@ def _at_list(surprise: Surprise) -> Repair:
     last = surprise.index
     if surprise.at_end:
         message = "a list must stand after 'in': write (A, B, C)"
-        return surprise.abandon(surprise.problem("missing_value", message, expected=("(", "$name")))
+        return surprise.abandon(surprise.problem("expected_list", message, expected=("(", "$name")))
     if surprise.token.type in VALUES:
         while surprise.tokens[last + 1].type == "COMMA" and surprise.tokens[last + 2].type in VALUES:
             last += 2
@@ -618,7 +698,7 @@ def _in_list(surprise: Surprise) -> Repair:
             surprise.problem("unexpected_end", "the list is not closed: write ')'", expected=(",", ")"), fix=fix)
         )
     if token.type == "DOTDOT":
-        return _abandon_value(surprise, _range_needs_between(surprise))
+        return _abandon_value(surprise, _unexpected_range(surprise))
     message = "values of a list are parted by commas"
     if token.type in VALUES:
         fix = Fix(before.end, token.start, ", ")
@@ -632,6 +712,12 @@ def _after_condition(surprise: Surprise) -> Repair:
     kind = token.type
     if surprise.at_end or kind == "SORT":
         paren = surprise.tokens[surprise.parens[-1]]
+        last = surprise.tokens[-2]
+        if kind == "SORT" and last.type == "RPAR" and len(surprise.parens) == 1:
+            clause = surprise.text[token.start : last.start].rstrip()
+            moved = _unclosed(surprise, paren, Fix(before.end, last.end, f") {clause}"))
+            rest = surprise.tokens[surprise.index : -2]
+            return Repair((moved,), len(surprise.tokens) - 1, (Token("RPAR", ")", token.start, token.start), *rest))
         fix = Fix(token.start, token.start, ")" if surprise.at_end else ") ")
         return Repair(
             (_unclosed(surprise, paren, fix),), surprise.index, (Token("RPAR", ")", token.start, token.start),)
@@ -642,12 +728,7 @@ def _after_condition(surprise: Surprise) -> Repair:
         by = surprise.after.type == "BY"
         return _use_sort(surprise, token, surprise.index + 1 + by, surprise.index)
     if kind == "DOTDOT" and before.type in VALUES:
-        field = find_field(surprise.name.text)
-        if field and field.type is FieldType.UID:
-            message = "a UID holds digits and single dots between them: a '.' stands at an end or beside another one"
-            place = token.start + 1
-            return Repair((Problem("bad_uid", message, place, place + 1),), surprise.boundary(surprise.index))
-        return Repair((_range_needs_between(surprise),), surprise.boundary(surprise.index))
+        return Repair((_unexpected_range(surprise),), surprise.boundary(surprise.index))
     if kind in VALUES or kind in ("NOT", "LPAR"):
         return _missing_connective(surprise)
     if kind in KEYWORDS:
@@ -659,14 +740,30 @@ def _after_condition(surprise: Surprise) -> Repair:
             "unexpected_character",
             f"unexpected '{token.text}' after a complete condition{hint}",
             expected=("and", "or", "sort"),
+            fix=_list_after_equals(surprise) if kind == "COMMA" else None,
         )
     return Repair((problem,), surprise.boundary(surprise.index + 1))
+
+
+def _list_after_equals(surprise: Surprise) -> Fix | None:
+    """The edit that makes `modality = CT, MR` a list, and `name = Smith, John` one value."""
+    tokens, operator = surprise.tokens, surprise.tokens[surprise.begun + 1]
+    field, end = find_field(surprise.name.text), surprise.boundary(surprise.index)
+    values = tokens[surprise.begun + 2 : end]
+    if field is None or operator.text != "=" or any(one.type not in VALUES | {"COMMA"} for one in values):
+        return None
+    written = surprise.text[values[0].start : values[-1].end]
+    if field.type in (FieldType.PERSON_NAME, FieldType.TEXT):
+        return Fix(values[0].start, values[-1].end, _quote(written)) if '"' not in written else None
+    return Fix(operator.start, values[-1].end, f"in ({written})")
 
 
 def _missing_connective(surprise: Surprise) -> Repair:
     token, before = surprise.token, surprise.before
     expected = ("and", "or", "sort")
-    follows = surprise.after.type in OPERATORS and token.type in WORDS
+    field_part = token.text.partition(":")[0].removeprefix("-")
+    is_field = ":" in token.text and find_field(field_part) is not None
+    follows = token.type in WORDS and (surprise.after.type in OPERATORS or is_field)
     if token.type in ("NOT", "LPAR") or follows:
         message = f"'and' or 'or' must stand before '{token.text}'"
         fix: Fix | None = Fix(token.start, token.start, "and " if token.start > before.end else " and ")
@@ -752,6 +849,8 @@ def _after_sort_key(surprise: Surprise) -> Repair:
             return Repair((problem,), surprise.index, (Token("COMMA", ",", before.end, token.start),))
         meant = _MEANT_DIRECTIONS.get(token.text.lower())
         suggestions = (meant,) if meant else near_names(token.text, ("asc", "desc"))
+        if token.type in ("ASC", "DESC"):
+            suggestions = ()
         fix_word = Fix(token.start, token.end, suggestions[0]) if suggestions else None
         message = f"'{token.text}' is no direction: write asc or desc"
         problem = surprise.problem(

@@ -11,6 +11,17 @@ import unicodedata
 from collections.abc import Iterator
 from typing import Final
 
+#: Curly quotes and characters that nobody sees: pasted text brings both. For character classes.
+CURLY_QUOTES: Final = r"\u2018-\u201f"
+INVISIBLE: Final = (
+    r"\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\u00ad\u034f\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f"
+    r"\ufe00-\ufe0f\ufeff\ud800-\udfff"
+)
+#: A bare value, without the keywords. A test holds the grammar's WORD to it.
+BARE: Final = re.compile(rf"""(?!['$])([^\s()\[\]{{}},"=<>!\\;|&.{CURLY_QUOTES}{INVISIBLE}]|\.(?!\.))+""")
+#: The words that are never bare values, in upper case.
+KEYWORDS: Final = frozenset({"AND", "OR", "NOT", "IN", "LIKE", "BETWEEN", "IS", "NULL", "SORT"})
+
 # Letters that have no decomposition but are looked up by their plain spelling.
 _PLAIN_LETTERS: Final = str.maketrans(
     {"ø": "o", "Ø": "O", "ł": "l", "Ł": "L", "đ": "d", "Đ": "D", "æ": "ae", "Æ": "AE", "œ": "oe", "Œ": "OE"}
@@ -59,11 +70,6 @@ def pattern_parts(pattern: str) -> Iterator[object]:
             yield ANY_CHARACTER
         else:
             yield plain
-
-
-def escape_pattern(text: str) -> str:
-    r"""The pattern that matches exactly this text: `*`, `?` and `\` escaped."""
-    return re.sub(r"([*?\\])", r"\\\1", text)
 
 
 def has_wildcard(pattern: str) -> bool:

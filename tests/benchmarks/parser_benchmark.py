@@ -32,6 +32,8 @@ WORST = {
     "negations": "not " * 1990 + "version = 1",
     "unknown fields": " and ".join(["pateint=1"] * 570),
     "curly quotes": "“a” " * 2000,
+    "curly quotes without partners": "‘a " * 2600,
+    "unknown sort keys": "sort " + "pateint," * 990,
     "invisible characters": "\u200b" * 8000,
     "wildcards": "name like " + "*a" * 3990,
     "bad escapes": 'patient = "' + "\\a" * 3990 + '"',

@@ -74,6 +74,13 @@ CASES = [
     ("chest CT and modality = |", 'CT MR "X_RAY"', (24, 24)),
     ("patient == X && mod|", "modality", (16, 19)),
     ("updated between and sex |", "= != in not_in is_null is_not_null", (24, 24)),
+    # at the beginning of a word, right behind an operator, with underscores, before the end of a range
+    ("modality = |CT", 'CT MR "X_RAY"', (11, 13)),
+    ("sort updated |asc", "asc desc", (13, 16)),
+    ("modality=|", 'CT MR "X_RAY"', (9, 9)),
+    ("body_p|", "bodyPart", (0, 6)),
+    ("updated between tod|..today", "today today-7d today-1mo today-1y", (16, 19)),
+    ("modality like |", "", (14, 14)),
     ("modality : |", 'CT MR "X_RAY"', (11, 11)),
 ]
 
@@ -94,6 +101,10 @@ def test_every_field_is_offered_first() -> None:
         "sort",
     ]
     assert [one.description for one in offered][: len(FIELDS)] == [field.description for field in FIELDS]
+
+
+def test_a_text_that_is_too_long_has_no_completions() -> None:
+    assert complete("sex = F and " * 1_000, 5) == []
 
 
 def test_without_a_data_store_no_values_are_known() -> None:

@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 import time
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+import grammar
 from grammar.fields import FIELDS
-from grammar.parser import MAX_PROBLEMS, parse, read
+from grammar.parser import parse, read
 from grammar.printer import canonical, meaning
-from grammar.problems import QueryError, draw, to_json
+from grammar.problems import MAX_PROBLEMS, QueryError, draw, to_json
+from grammar.values import BARE
 from tests.grammar.cases import NOW, Case, read_cases
 
 ACCEPTED = list(read_cases("accepted.txt"))
@@ -169,6 +172,8 @@ TEXTS = st.lists(PIECES, max_size=25).flatmap(
 @example("not")
 @example("patient in (")
 @example("sort sort")
+@example("(sex = F) ! sex = M")
+@example("(sex=F and sex=M)!")
 def test_any_text_parses_or_is_refused_inside_itself(text: str) -> None:
     begun = time.process_time()
     try:
@@ -189,3 +194,8 @@ def test_any_text_parses_or_is_refused_inside_itself(text: str) -> None:
         assert canonical(again.written) == canonical(query.written)
         assert meaning(again.search) == meaning(query.search)
     assert time.process_time() - begun < 2
+
+
+def test_a_bare_value_is_what_the_grammar_has_for_a_word() -> None:
+    syntax = (Path(grammar.__file__).parent / "imagesets.lark").read_text(encoding="utf-8")
+    assert f"\nWORD: /{BARE.pattern}/\n" in syntax
