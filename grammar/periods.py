@@ -283,14 +283,14 @@ def _not_a_date(text: str) -> Problem:
     whole = len(text)
     if match := _DAY_MONTH_YEAR.fullmatch(text):
         first, _, second, third = match.groups()
-        year = int(third) if len(third) == 4 else 2000 + int(third)
-        orders = [(year, int(second), int(first)), (year, int(first), int(second))]
+        last = int(third) if len(third) == 4 else 2000 + int(third)
+        orders = [(last, int(second), int(first)), (last, int(first), int(second))]
         if len(third) == 2:
             orders.append((2000 + int(first), int(second), int(third)))
         readings = {
             reading
-            for year, month, day in orders
-            if isinstance(_expression(reading := f"{year}-{month:02d}-{day:02d}"), _Absolute)
+            for named, month, day in orders
+            if isinstance(_expression(reading := f"{named}-{month:02d}-{day:02d}"), _Absolute)
         }
         suggestions = tuple(sorted(readings))
         several = "can be read in more than one way; " if len(suggestions) != 1 else "is no date: "

@@ -9,9 +9,11 @@ from __future__ import annotations
 import base64
 import binascii
 import struct
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from types import NoneType
+from typing import Any, Final
 
 from grammar.problems import Problem
 from graphql_service.errors import InvalidArgument, InvalidCursor
@@ -28,7 +30,6 @@ _NUMBER: Final = struct.Struct(">q")
 _LENGTH: Final = struct.Struct(">I")
 #: Between the place and the progress, where there is one.
 _PROGRESS: Final = b"p"
-_PROGRESS_MEMBERS: Final = ("found", "ties", "token", "passed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,8 @@ class Cursor:
         parts = [bytes([_VERSION]), self.fingerprint, _NUMBER.pack(_microseconds(self.dated))]
         parts += map(_pack, (*self.place.values, self.place.image_set_id))
         if self.progress is not None:
-            parts += [_PROGRESS, *map(_pack, (getattr(self.progress, name) for name in _PROGRESS_MEMBERS))]
+            members = self.progress.found, self.progress.ties, self.progress.token, self.progress.passed
+            parts += [_PROGRESS, *map(_pack, members)]
         return base64.urlsafe_b64encode(b"".join(parts)).decode("ascii").rstrip("=")
 
 
@@ -92,20 +94,22 @@ def _microseconds(moment: datetime) -> int:
 
 def _pack(value: object) -> bytes:
     """One value behind a letter for its type."""
-    match value:
-        case None:
-            return b"n"
-        case bool():
-            return b"t" if value else b"f"
-        case int():
-            return b"i" + _NUMBER.pack(value)
-        case str():
-            text = value.encode()
-            return b"s" + _LENGTH.pack(len(text)) + text
-        case datetime():
-            return (b"w" if value.tzinfo is None else b"u") + _NUMBER.pack(_microseconds(value))
-        case _:
-            raise TypeError(f"no cursor holds a {type(value).__name__}")
+    return _PACKERS[type(value)](value)
+
+
+def _pack_text(value: str) -> bytes:
+    text = value.encode()
+    return b"s" + _LENGTH.pack(len(text)) + text
+
+
+#: By type, since a page packs some values for each of its rows.
+_PACKERS: Final[Mapping[type, Callable[[Any], bytes]]] = {
+    NoneType: lambda _: b"n",
+    bool: lambda value: b"t" if value else b"f",
+    int: lambda value: b"i" + _NUMBER.pack(value),
+    str: _pack_text,
+    datetime: lambda value: (b"w" if value.tzinfo is None else b"u") + _NUMBER.pack(_microseconds(value)),
+}
 
 
 def _unpack(packed: bytes) -> Cursor:

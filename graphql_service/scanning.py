@@ -149,14 +149,9 @@ class _Reading:
         level = -inf if value is None else (value.replace(tzinfo=None) - _EPOCH) // _INSTANT
         return -level if self.key.descending else level
 
-    def is_behind(self, value: Value, branch: Branch) -> bool:
-        """Whether the branch's own period of the sort field ends before the value, so that none of it follows."""
-        period = _period(branch, self.key.field)
-        if period is None:
-            return False
-        if self.key.descending:
-            return period.start is not None and (not isinstance(value, datetime) or value < period.start)
-        return period.end is not None and isinstance(value, datetime) and value >= period.end
+    def level_of(self, place: Place) -> float:
+        """Where a place's value stands in the order."""
+        return -inf if place == _START else self.level(place.values[0])
 
     def segments(self, branch: Branch, place: Place) -> list[_Segment]:
         """What is to be read of a branch for all rows with the place's value, and all behind them.
@@ -204,6 +199,15 @@ def _period(branch: Branch, name: str) -> Range | None:
     return None
 
 
+def _is_behind(value: Value, period: Range | None, key: SortKey) -> bool:
+    """Whether a sort value stands behind a period of that field, so that no row of it follows."""
+    if period is None:
+        return False
+    if key.descending:
+        return period.start is not None and (not isinstance(value, datetime) or value < period.start)
+    return period.end is not None and isinstance(value, datetime) and value >= period.end
+
+
 def _after(moment: datetime) -> datetime | None:
     """The end of a period whose last moment this is; an open one at the end of the calendar."""
     return None if moment >= moment.max.replace(tzinfo=moment.tzinfo) else moment + _INSTANT
@@ -222,6 +226,10 @@ class _Follower:
         self._size = size
         # Behind the last row that was read, whether it meets the search or not.
         self._mark = after or Mark(_START, Progress(0, ties=0, passed=0))
+        self._found = self._mark.progress.found
+        self._ties = self._mark.progress.ties or 0
+        self._level = reading.level_of(self._mark.place)
+        self._period = _period(branch, reading.key.field)
         self._start = self._mark
         # Where the page at the mark was forgotten last.
         self._forgotten: Place | None = None
@@ -244,14 +252,13 @@ class _Follower:
             complete = False
             if not self._has_moved():
                 raise self._reading.too_many_ties() from None
-        found = self._mark.progress.found
         return Scan(
             tuple(self._rows),
             tuple(self._marks),
             self._mark,
             ended and not self._further,
             complete,
-            found + self._further,
+            self._found + self._further,
             self._reading.requests,
             self._reading.scanned,
         )
@@ -262,10 +269,10 @@ class _Follower:
 
     def _has_moved(self) -> bool:
         """Whether the page ends further on than it began: by place, beyond the rows with the same value."""
-        start, mark = self._start.place, self._mark.place
+        start = self._start.place
         if self._rows or start == _START or self._mark.progress.passed is not None:
             return self._mark != self._start
-        return self._reading.level(mark.values[0]) > self._reading.level(start.values[0])
+        return self._level > self._reading.level_of(start)
 
     def _forget_page(self) -> None:
         """Go on by place, where a token or what it leads to is refused; from the start where nothing was read."""
@@ -332,25 +339,24 @@ class _Follower:
 
     def _take(self, image_set: ImageSet, token: str | None, passed: int | None) -> bool:
         """Count a row in and keep it where it meets the search; says whether the branch has ended before it."""
-        reading, progress = self._reading, self._mark.progress
+        reading = self._reading
         value = reading.value(image_set)
-        place = Place((value,), image_set.image_set_id)
-        ties = 0
-        if self._mark.place != _START:
-            last, level = reading.level(self._mark.place.values[0]), reading.level(value)
-            if level < last:
-                raise _out_of_order()
-            ties = progress.ties or 0 if level == last else 0
-        if reading.is_behind(value, self._branch):
+        level = reading.level(value)
+        if level < self._level:
+            raise _out_of_order()
+        if _is_behind(value, self._period, reading.key):
             return True
         matched = reading.matches(image_set)
         if self._is_full:
             self._further += matched
             return False
+        if level > self._level:
+            self._level, self._ties = level, 0
         if matched:
-            progress = replace(progress, found=progress.found + 1)
-            ties ^= _digest(image_set)
-        self._mark = Mark(place, Progress(progress.found, ties, token, passed))
+            self._found += 1
+            self._ties ^= _digest(image_set)
+        place = Place((value,), image_set.image_set_id)
+        self._mark = Mark(place, Progress(self._found, self._ties, token, passed))
         if matched:
             self._rows.append(image_set)
             self._marks.append(self._mark)
@@ -362,7 +368,7 @@ class _Behind:
 
     def __init__(self, reading: _Reading, mark: Mark) -> None:
         self._reading = reading
-        self._start = reading.level(mark.place.values[0])
+        self._start = reading.level_of(mark.place)
         self._ties = mark.progress.ties
         self._group = 0
 
@@ -392,6 +398,7 @@ class _Reader:
     def __init__(self, reading: _Reading, branch: Branch, place: Place) -> None:
         self._reading = reading
         self._branch = branch
+        self._period = _period(branch, reading.key.field)
         self._begin(place)
         self._refused: Place | None = None
         # The rows at the frontier that were read.
@@ -403,7 +410,7 @@ class _Reader:
     def _begin(self, place: Place) -> None:
         """Read from here on; everything before the frontier has been read, or is not wanted."""
         self.place = place
-        self.frontier = -inf if place == _START else self._reading.level(place.values[0])
+        self.frontier = self._reading.level_of(place)
         self._token: str | None = None
         self._last = -inf
         self._segments = self._reading.segments(self._branch, place)
@@ -442,7 +449,7 @@ class _Reader:
         found: list[tuple[float, ImageSet]] = []
         for image_set in answer.image_sets:
             level = self._move_to(image_set)
-            if reading.is_behind(reading.value(image_set), self._branch):
+            if _is_behind(reading.value(image_set), self._period, reading.key):
                 self._segments = []
                 return found
             if level == self.frontier and image_set.image_set_id not in self._ids:
@@ -478,7 +485,7 @@ class _Merger:
         self._found = 0 if after is None else after.progress.found
         self._readers = [_Reader(reading, branch, self._after) for branch in branches]
         self._owners = [predicate(branch.where) for branch in branches]
-        self._start = -inf if self._after == _START else reading.level(self._after.values[0])
+        self._start = reading.level_of(self._after)
         # The rows that were read but not answered, by their levels, and the levels.
         self._waiting: dict[float, list[ImageSet]] = {}
         self._levels: list[float] = []

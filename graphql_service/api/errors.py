@@ -14,7 +14,7 @@ from uuid import uuid4
 from graphql import GraphQLError, GraphQLSyntaxError
 
 from grammar.problems import QueryError, to_json
-from graphql_service.errors import ServiceError
+from graphql_service.errors import ServiceError, Throttled
 
 INVALID_QUERY: Final = "INVALID_QUERY"
 INTERNAL: Final = "INTERNAL_SERVER_ERROR"
@@ -26,6 +26,8 @@ def describe_error(error: GraphQLError, *, executing: bool) -> GraphQLError:
     """The error with its code; `executing` says whether the document was found valid before."""
     cause = _cause(error)
     match cause:
+        case Throttled():
+            return _recast(error, str(cause), code=cause.code, retryAfter=cause.retry_after)
         case ServiceError():
             return _recast(error, str(cause), code=cause.code)
         case QueryError():

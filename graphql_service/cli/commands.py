@@ -208,10 +208,10 @@ def search(
         # Only the prompt needs it, and it is slow to import.
         from graphql_service.cli.prompt import open_prompt
 
-        with closing(open_store(url or settings.store)) as store:
+        with closing(open_store(url or settings.store, settings)) as store:
             open_prompt(store, find_datastore(store, datastore), time_zone, variables, Console())
         return
-    with closing(open_store(url or settings.store)) as store:
+    with closing(open_store(url or settings.store, settings)) as store:
         inquiry = Inquiry(find_datastore(store, datastore).datastore_id, query, variables, time_zone=time_zone.key)
         pages = read_pages(store, inquiry, None if everything else first or DEFAULT_PAGE, settings.max_page)
         opening = next(pages)  # a query that is refused leaves nothing on standard output
@@ -262,7 +262,7 @@ def explain(
     # The default store is the embedded one, which can do everything: no file is needed to say so.
     capabilities, datastore_id = Capabilities(), DATASTORE_ID
     if url is not None or datastore is not None:
-        with closing(open_store(_find_store(url))) as store:
+        with closing(open_store(_find_store(url), read_settings(os.environ))) as store:
             capabilities = store.capabilities
             if datastore is not None:
                 datastore_id = find_datastore(store, datastore).datastore_id
@@ -424,7 +424,7 @@ def remove(*, datastore: str, image_set_ids: Sequence[str], url: str | None, yes
 @_store_option
 def datastores(*, url: str | None) -> None:
     """List the data stores."""
-    with closing(open_store(_find_store(url))) as store:
+    with closing(open_store(_find_store(url), read_settings(os.environ))) as store:
         write_datastores(store.datastores(), Console())
 
 
@@ -454,7 +454,7 @@ def serve(*, host: str, port: int, url: str | None, with_sample: bool) -> None:
     if with_sample:
         with closing(open_embedded(settings.store, create=True)) as embedded:
             _load_sample(embedded)
-    with closing(open_store(settings.store)) as store, _listen(host, port) as listener:
+    with closing(open_store(settings.store, settings)) as store, _listen(host, port) as listener:
         # No access log: a GET's address holds its query, and a query holds a patient's values.
         config = uvicorn.Config(create_app(store, settings), log_level="warning", access_log=False)
         _welcome(listener, settings.store, with_sample=with_sample)

@@ -1,4 +1,5 @@
 import base64
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -6,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from graphql_service.errors import InvalidArgument, InvalidCursor
-from graphql_service.paging import Cursor, PageRequest, read_cursor, read_page_request
+from graphql_service.paging import Cursor, PageRequest, Progress, read_cursor, read_page_request
 from graphql_service.stores.base import Place
 
 CURSOR = Cursor(
@@ -17,11 +18,18 @@ CURSOR = Cursor(
 
 aware = st.datetimes(timezones=st.just(UTC))
 values = st.one_of(st.none(), st.booleans(), st.integers(-(1 << 63), (1 << 63) - 1), st.text(), st.datetimes(), aware)
+numbers = st.integers(0, (1 << 63) - 1)
+progresses = st.one_of(
+    st.builds(Progress, numbers),
+    st.builds(Progress, numbers, numbers),
+    st.builds(Progress, numbers, numbers, st.none() | st.text(), numbers),
+)
 cursors = st.builds(
     Cursor,
     st.binary(min_size=16, max_size=16),
     aware,
     st.builds(Place, st.lists(values, max_size=4).map(tuple), st.text()),
+    st.none() | progresses,
 )
 
 
@@ -71,6 +79,33 @@ def test_a_malformed_cursor_is_refused(text: str) -> None:
     with pytest.raises(InvalidCursor) as refused:
         read_cursor(text)
     assert str(refused.value) == "the cursor is malformed: use one that a page of this search has given"
+
+
+@pytest.mark.parametrize(
+    "progress",
+    [
+        Progress(-1),
+        Progress(1, -1),
+        Progress(1, 1, None, -1),
+        Progress(1, None, "token"),
+        Progress(1, 1, "token"),
+        Progress(1, None, None, 1),
+        Progress(True),  # noqa: FBT003
+        Progress("1"),  # type: ignore[arg-type]
+        Progress(1, 1, 1, 1),  # type: ignore[arg-type]
+    ],
+)
+def test_a_progress_that_no_scan_has_is_refused(progress: Progress) -> None:
+    with pytest.raises(InvalidCursor):
+        read_cursor(replace(CURSOR, progress=progress).encode())
+
+
+def test_nothing_may_stand_behind_a_progress() -> None:
+    text = replace(CURSOR, progress=Progress(1)).encode()
+    packed = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+    for more in (b"n", b"p", b"pnnnn", packed[-12:]):
+        with pytest.raises(InvalidCursor):
+            read_cursor(base64.urlsafe_b64encode(packed + more).decode().rstrip("="))
 
 
 def test_a_page_has_fifty_rows_unless_it_says_otherwise() -> None:

@@ -4,7 +4,7 @@ from typing import Any, NoReturn
 
 import pytest
 
-from graphql_service.errors import StoreError
+from graphql_service.errors import StoreError, Throttled
 from graphql_service.stores.sqlite import SQLiteStore
 
 PATIENT = "SUBJECT08701"
@@ -108,3 +108,14 @@ def test_a_count_is_taken_only_where_it_is_selected(
 ) -> None:
     monkeypatch.setattr(store, "count", None)
     assert ask("{ imageSets(first: 1) { nodes { version } } }") == {"data": {"imageSets": {"nodes": [{"version": 3}]}}}
+
+
+def test_a_throttled_search_says_how_long_to_wait(
+    ask: Any, store: SQLiteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> NoReturn:
+        raise Throttled("ask again in 2 s", 2.0)
+
+    monkeypatch.setattr(store, "datastores", fail)
+    (error,) = ask("{ imageSets { nodes { id } } }")["errors"]
+    assert (error["message"], error["extensions"]) == ("ask again in 2 s", {"code": "THROTTLED", "retryAfter": 2.0})

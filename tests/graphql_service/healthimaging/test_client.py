@@ -272,8 +272,10 @@ def test_a_gate_waits_for_a_second_after_the_answer() -> None:
         (
             "us-east-1",
             {"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""},
-            "AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, must give credentials for HealthImaging"
-            " where no role does",
+            (
+                "AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, must give credentials for HealthImaging"
+                " where no role does"
+            ),
         ),
     ],
 )

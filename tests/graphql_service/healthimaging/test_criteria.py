@@ -87,6 +87,8 @@ def test_capabilities() -> None:
         sort_fields=("updatedAt", "createdAt", "DICOMStudyDateAndTime"),
         max_page=50,
         backward=False,
+        counts=False,
+        tokens=True,
     )
     assert expected == CAPABILITIES
 

@@ -111,22 +111,22 @@ def test_five_hundred_on_one_branch_are_as_many_calls_as_needed(store: Store, fa
 
 
 @pytest.mark.parametrize("query", ["modality != CT", "studyId in (1, 2, 3) or patient = P1 sort created asc"])
-@pytest.mark.parametrize("fault", [429, 500, "drop", "cut", "stall", "drop"])
+@pytest.mark.parametrize("fault", [429, 500, "drop", "cut", "stall"])
 def test_faults_between_pages_lose_and_repeat_nothing(
     store: Store, embedded: SQLiteStore, faults: Faults, query: str, fault: Fault
 ) -> None:
-    """Every other search meets the fault; a page is exact or an error, and is asked for again."""
+    """Every other request meets the fault at first; a page is exact or an error, and is asked for again."""
     expected = rows_of(read_pages(embedded, query, 500))
     found: list[ImageSet] = []
     request, errors = PageRequest(25), 0
+    faults.next.extend([fault, "none"] * 3)
     while True:
-        faults.next.extend([fault] if len(faults.arrivals) < 12 else [])
         begun = time.monotonic()
         try:
             page = search(store, Inquiry(DATASTORE, query), request, NOW)
         except (StoreError, Throttled, StoreTimeout):
             errors += 1
-            assert errors < 10
+            assert errors <= 3
             assert time.monotonic() - begun < SETTINGS.healthimaging_call_seconds + 1
             continue
         found += page.image_sets
@@ -135,8 +135,8 @@ def test_faults_between_pages_lose_and_repeat_nothing(
         assert page.end_cursor
         request = PageRequest(25, after=read_cursor(page.end_cursor))
     assert found == expected
-    # A whole answer that is cut short is not tried again by botocore.
-    assert (errors > 0) == (fault == "cut")
+    # An answer that is cut short is not tried again; branches that are throttled together may run out of time.
+    assert errors > 0 if fault == "cut" else errors == 0 or fault == 429
 
 
 @pytest.mark.parametrize("query", ["modality != CT", "patient != nobody sort studyDate desc"])
