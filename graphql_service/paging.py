@@ -25,6 +25,7 @@ FINGERPRINT_SIZE: Final = 16
 
 _VERSION: Final = 1
 _EPOCH: Final = datetime(1970, 1, 1)
+_EPOCH_UTC: Final = _EPOCH.replace(tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 _NUMBER: Final = struct.Struct(">q")
 _LENGTH: Final = struct.Struct(">I")
@@ -63,7 +64,7 @@ class Cursor:
 
     def encode(self) -> str:
         """The cursor as URL-safe text without padding."""
-        parts = [bytes([_VERSION]), self.fingerprint, _NUMBER.pack(_microseconds(self.dated))]
+        parts = [bytes([_VERSION]), self.fingerprint, _NUMBER.pack(microseconds(self.dated))]
         parts += map(_pack, (*self.place.values, self.place.image_set_id))
         if self.progress is not None:
             members = self.progress.found, self.progress.ties, self.progress.token, self.progress.passed
@@ -88,8 +89,9 @@ def _malformed() -> InvalidCursor:
     return InvalidCursor("the cursor is malformed: use one that a page of this search has given")
 
 
-def _microseconds(moment: datetime) -> int:
-    return (moment.replace(tzinfo=None) - _EPOCH) // _MICROSECOND
+def microseconds(moment: datetime) -> int:
+    """Since 1970, in UTC for an aware time; of a wall clock as it stands."""
+    return (moment - (_EPOCH if moment.tzinfo is None else _EPOCH_UTC)) // _MICROSECOND
 
 
 def _pack(value: object) -> bytes:
@@ -108,7 +110,7 @@ _PACKERS: Final[Mapping[type, Callable[[Any], bytes]]] = {
     bool: lambda value: b"t" if value else b"f",
     int: lambda value: b"i" + _NUMBER.pack(value),
     str: _pack_text,
-    datetime: lambda value: (b"w" if value.tzinfo is None else b"u") + _NUMBER.pack(_microseconds(value)),
+    datetime: lambda value: (b"w" if value.tzinfo is None else b"u") + _NUMBER.pack(microseconds(value)),
 }
 
 

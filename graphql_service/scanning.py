@@ -25,11 +25,10 @@ from grammar.criteria import Comparison, Condition, Everything, Operator, Range,
 from graphql_service.errors import InvalidCursor, ScanBudget, StoreError
 from graphql_service.image_set import ImageSet, Value
 from graphql_service.matching import predicate
-from graphql_service.paging import Progress
+from graphql_service.paging import Progress, microseconds
 from graphql_service.planning import Branch, Plan, intersect, is_empty
 from graphql_service.stores.base import Answer, Place, Request, Store
 
-_EPOCH: Final = datetime(1970, 1, 1)
 _INSTANT: Final = timedelta(microseconds=1)
 _THREADS: Final = 16
 #: Before every row.
@@ -146,7 +145,7 @@ class _Reading:
     def level(self, value: object) -> float:
         """Where a sort value stands in the order: every field that such a store sorts by holds times."""
         assert value is None or isinstance(value, datetime)
-        level = -inf if value is None else (value.replace(tzinfo=None) - _EPOCH) // _INSTANT
+        level = -inf if value is None else microseconds(value)
         return -level if self.key.descending else level
 
     def level_of(self, place: Place) -> float:
@@ -327,7 +326,7 @@ class _Follower:
             token: str | None = None
             while True:
                 answer = reading.fetch(segment, token, reading.page)
-                if any(self._take(image_set, None, None) for image_set in answer.image_sets if behind.holds(image_set)):
+                if any(self._take(image_set, None, None) for image_set in filter(behind.holds, answer.image_sets)):
                     return True
                 if self._is_full and (self._further or answer.token is not None):
                     return False
@@ -346,18 +345,18 @@ class _Follower:
             raise _out_of_order()
         if _is_behind(value, self._period, reading.key):
             return True
-        matched = reading.matches(image_set)
+        matches = reading.matches(image_set)
         if self._is_full:
-            self._further += matched
+            self._further += matches
             return False
         if level > self._level:
             self._level, self._ties = level, 0
-        if matched:
+        if matches:
             self._found += 1
             self._ties ^= _digest(image_set)
         place = Place((value,), image_set.image_set_id)
         self._mark = Mark(place, Progress(self._found, self._ties, token, passed))
-        if matched:
+        if matches:
             self._rows.append(image_set)
             self._marks.append(self._mark)
         return False

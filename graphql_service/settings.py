@@ -11,7 +11,7 @@ from platformdirs import user_data_path
 
 from graphql_service.errors import SettingError
 
-_PAGE_LIMIT: Final = 10_000
+_PAGE_LIMIT: Final = 500
 _CALLS_LIMIT: Final = 100_000
 _SECONDS_LIMIT: Final = 3_600
 

@@ -1,7 +1,6 @@
 """Every command, query and setting that README.md shows is run, and answers what README.md says."""
 
 import json
-import os
 import re
 import shlex
 import shutil
@@ -16,6 +15,7 @@ import pytest
 
 from grammar.parser import parse
 from graphql_service.errors import SettingError
+from graphql_service.loading.ndjson import JQ_ANSWER
 from graphql_service.sample import DATASTORE_ID, open_sample
 from graphql_service.settings import Settings, read_settings
 
@@ -29,31 +29,31 @@ def blocks(kind: str) -> list[str]:
 
 
 SHELL_LINES = [line for block in blocks("sh") for line in block.splitlines()]
+[EXPORT] = [line for line in SHELL_LINES if line.startswith("export ")]
+
+
+def make_checkout(folder: Path) -> Path:
+    """A folder that has of a checkout what the commands need: its `.venv`."""
+    (folder / ".venv").symlink_to(Path(sys.executable).parent.parent)
+    return folder
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A working folder with the sample as store, and as a file to load."""
-    folder = tmp_path_factory.mktemp("readme")
+    """A checkout with the sample as store, and as a file to load."""
+    folder = make_checkout(tmp_path_factory.mktemp("readme"))
     with open_sample() as lines:
         (folder / "image_sets.ndjson").write_bytes(lines.read())
     run("imagesets load image_sets.ndjson --datastore " + DATASTORE_ID, folder)
+    assert (folder / ".imagesets" / "sample.db").exists()
     return folder
 
 
-def environment(folder: Path, store: str = "sample.db") -> dict[str, str]:
-    programs = str(Path(sys.executable).parent)
-    return os.environ | {
-        "IMAGESETS_STORE": f"sqlite:///{folder / store}",
-        "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
-    }
-
-
-def run(command: str, folder: Path, store: str = "sample.db") -> subprocess.CompletedProcess[str]:
+def run(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """The command after README's line that makes it work."""
     return subprocess.run(
-        ["/bin/sh", "-c", command],
+        ["/bin/sh", "-c", f"{EXPORT}\n{command}"],
         cwd=folder,
-        env=environment(folder, store),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -74,7 +74,7 @@ def test_commands_answer_what_is_shown(block: str, folder: Path) -> None:
 
 def test_commands_of_the_list_work_in_their_order(folder: Path) -> None:
     commands = [line for line in SHELL_LINES if line.startswith("imagesets ") and " serve " not in line]
-    assert [(command, run(command, folder, "list.db").returncode) for command in commands] == [
+    assert [(command, run(command, folder).returncode) for command in commands] == [
         (command, 0) for command in commands
     ]
     assert {shlex.split(command)[1] for command in commands} == {
@@ -85,13 +85,14 @@ def test_commands_of_the_list_work_in_their_order(folder: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def address(folder: Path) -> Iterator[str]:
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Where the command of the list serves the sample, on a port that is free."""
     [command] = [line for line in SHELL_LINES if " serve " in line]
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    arguments = shlex.split(command.replace("8123", str(port)))
-    server = subprocess.Popen(arguments, cwd=folder, env=environment(folder, "served.db"), stderr=subprocess.PIPE)
+    script = f"{EXPORT}\nexec {command.replace('8123', str(port))}"
+    folder = make_checkout(tmp_path_factory.mktemp("served"))
+    server = subprocess.Popen(["/bin/sh", "-c", script], cwd=folder, stderr=subprocess.PIPE)
     try:
         assert server.stderr is not None
         welcome = iter(server.stderr.readline, b"Ctrl-C stops it.\n")
@@ -152,6 +153,19 @@ def test_clients_of_healthimaging_find_what_is_there(address: str, folder: Path)
     assert [one["imageSetId"] for one in found["imageSetsMetadataSummaries"]] == ["09876543210987654321098765432109"]
     (folder / "program.py").write_text(program)
     assert run(f"{settings}\npython program.py", folder).stdout.count("\n") == 2_001
+
+
+@pytest.mark.skipif(shutil.which("jq") is None, reason="the system has no jq")
+def test_an_answer_of_the_aws_cli_is_loaded(address: str, folder: Path) -> None:
+    [command] = re.findall(r"^      (aws .*?load - [^\n]*)$", README, re.DOTALL | re.MULTILINE)
+    assert JQ_ANSWER in command
+    [commands] = blocks("bash")
+    settings = commands.partition("aws ")[0].replace("http://localhost:8000", address)
+    ran = run(f"{settings}\n{command.replace('mine', 'answers')}", folder)
+    run("imagesets remove --datastore answers --yes", folder)
+    assert ran.stdout == (
+        "standard input: 2,001 image sets read: 2,001 new, 0 replaced, 0 as they were; 0 lines refused.\n"
+    )
 
 
 def test_the_policy_allows_what_the_client_calls() -> None:

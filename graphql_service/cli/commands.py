@@ -14,7 +14,7 @@ import shlex
 import socket
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from io import BufferedReader
 from itertools import chain
@@ -30,9 +30,9 @@ from grammar.criteria import Everything
 from grammar.periods import find_zone
 from grammar.problems import QueryError
 from graphql_service.analysis import analyse
-from graphql_service.cli.explanation import LANGUAGES, draw_problem, explain_as_code, explain_as_json, explain_in_words
+from graphql_service.cli.explanation import draw_problem, explain_as_code, explain_as_json, explain_in_words
 from graphql_service.cli.pages import find_datastore, read_pages
-from graphql_service.cli.results import DATA_FORMATS, write_datastores, write_table
+from graphql_service.cli.results import DATA_FORMATS, OutputConsole, write_datastores, write_table
 from graphql_service.errors import (
     DataStoreNotFound,
     InvalidArgument,
@@ -41,14 +41,15 @@ from graphql_service.errors import (
     SettingError,
     UnsupportedSearch,
 )
+from graphql_service.healthimaging.samples import LANGUAGES
 from graphql_service.image_set import ImageSet
-from graphql_service.loading.ndjson import RefusedLine, read_lines
+from graphql_service.loading.ndjson import read_lines
 from graphql_service.paging import DEFAULT_PAGE, Page
 from graphql_service.sample import DATASTORE_ID, DATASTORE_NAME, open_sample
 from graphql_service.searching import Inquiry
 from graphql_service.settings import read_settings
 from graphql_service.stores import open_embedded, open_store
-from graphql_service.stores.base import Capabilities
+from graphql_service.stores.base import Store
 from graphql_service.stores.sqlite import SQLiteStore
 
 _Command = TypeVar("_Command", bound=Callable[..., object])
@@ -59,11 +60,17 @@ _WRONG_ARGUMENTS: Final = (DataStoreNotFound, InvalidArgument, SettingError, Uns
 _STDIN: Final = "-"
 _HEALTHIMAGING: Final = "healthimaging:"
 _DATASTORE_ID: Final = re.compile("[0-9a-z]{32}")
+#: So many refused lines of a source are named; the others are counted.
+_NAMED_LINES: Final = 20
 _QUERY_TO_TRY: Final = "patient = SUBJECT08701"
 
 
 def main() -> NoReturn:
     """Runs the command that the program's arguments name, and ends the process with its exit status."""
+    if sys.stdout is None:  # closed (`>&-`): the next file to be opened would take its place
+        sys.exit(_fail("Error: standard output is closed: there is nowhere to write to.", 1))
+    if sys.stdin is None:  # closed, too: there is nothing to read
+        sys.stdin = Path(os.devnull).open()  # noqa: SIM115 - as open as the process
     try:
         status = imagesets.main(prog_name="imagesets", standalone_mode=False) or 0
         sys.stdout.flush()
@@ -79,17 +86,29 @@ def main() -> NoReturn:
         status = 2
     except ServiceError as error:
         status = _fail(f"Error: {error}", 2 if isinstance(error, _WRONG_ARGUMENTS) else 1)
+    except (BrokenPipeError, _ReaderLeft):
+        status = 0
+        _discard_output()
     except OSError as error:
-        # Whoever read the output has read enough (`| head`): nothing to say. Otherwise the disk behind it is full.
-        status = 1 if error.errno == errno.EPIPE else _fail(f"Error: the output cannot be written: {error.strerror}", 1)
-        # What is still buffered has nowhere to go, and Python would say so when it ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = _fail(f"Error: the output cannot be written: {error.strerror}", 1)
+        _discard_output()
     sys.exit(status)
 
 
+def _discard_output() -> None:
+    """What is still buffered has nowhere to go, and Python would say so when it ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def _fail(sentence: str, status: int) -> int:
-    click.echo(sentence, err=True)
+    _say(sentence)
     return status
+
+
+def _say(sentence: str) -> None:
+    """A line on standard error. Work goes on where nobody reads it any more."""
+    with suppress(BrokenPipeError):
+        click.echo(sentence, err=True)
 
 
 def _find_zone(_context: click.Context, _parameter: click.Parameter, name: str) -> ZoneInfo:
@@ -133,8 +152,26 @@ def _query_options(command: _Command) -> _Command:
     return zone(variables(command))
 
 
-def _find_store(url: str | None) -> str:
-    return url or read_settings(os.environ).store
+def _open_store(url: str | None) -> Store:
+    settings = read_settings(os.environ)
+    with _naming_option(url):
+        return open_store(url or settings.store, settings)
+
+
+def _open_embedded(url: str | None, *, create: bool = False) -> SQLiteStore:
+    with _naming_option(url):
+        return open_embedded(url or read_settings(os.environ).store, create=create)
+
+
+@contextmanager
+def _naming_option(url: str | None) -> Iterator[None]:
+    """Has a wrong store called by what named it: `--store`, or else the setting."""
+    try:
+        yield
+    except SettingError as error:
+        if not url:
+            raise
+        raise SettingError(str(error).replace("IMAGESETS_STORE", "--store")) from error
 
 
 def _read_variables(assignments: Sequence[str]) -> dict[str, object]:
@@ -165,7 +202,22 @@ def _counted(number: int, noun: str = "image set") -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+class _ReaderLeft(Exception):
+    """Whoever read the output has read enough (`| head`): nothing failed."""
+
+
+class _Commands(click.Group):
+    """Our commands. click itself would end with 1 where the reader of the output has left."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Raises _ReaderLeft instead."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as error:
+            raise _ReaderLeft from error
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="imagesets", message="imagesets %(version)s")
 def imagesets() -> None:
     """Search medical image sets by typing."""
@@ -208,10 +260,10 @@ def search(
         # Only the prompt needs it, and it is slow to import.
         from graphql_service.cli.prompt import open_prompt
 
-        with closing(open_store(url or settings.store, settings)) as store:
-            open_prompt(store, find_datastore(store, datastore), time_zone, variables, Console())
+        with closing(_open_store(url)) as store:
+            open_prompt(store, find_datastore(store, datastore), time_zone, variables, OutputConsole())
         return
-    with closing(open_store(url or settings.store, settings)) as store:
+    with closing(_open_store(url)) as store:
         inquiry = Inquiry(find_datastore(store, datastore).datastore_id, query, variables, time_zone=time_zone.key)
         pages = read_pages(store, inquiry, None if everything else first or DEFAULT_PAGE, settings.max_page)
         opening = next(pages)  # a query that is refused leaves nothing on standard output
@@ -220,7 +272,7 @@ def search(
         with _progress(shown=everything and not sys.stdout.isatty()) as progress:
             batches = _count(chain([opening], pages), progress)
             if form == "table":
-                write_table(batches, Console(), time_zone)
+                write_table(batches, OutputConsole(), time_zone)
             else:
                 DATA_FORMATS[form](batches, sys.stdout.buffer)
 
@@ -233,7 +285,7 @@ def _count(pages: Iterable[Page], progress: Progress) -> Iterator[Sequence[Image
         found, more = found + len(page.image_sets), page.has_next_page
         progress.update(task, count=found)
         yield page.image_sets
-    click.echo(f"{_counted(found)}{'; there are more: --all shows every one.' if more else '.'}", err=True)
+    _say(f"{_counted(found)}{'; there are more: --all shows every one.' if more else '.'}")
 
 
 @imagesets.command()
@@ -259,18 +311,16 @@ def explain(
     form: str,
 ) -> int:
     """Say what QUERY means and how it is answered, without running it."""
-    # The default store is the embedded one, which can do everything: no file is needed to say so.
-    capabilities, datastore_id = Capabilities(), DATASTORE_ID
-    if url is not None or datastore is not None:
-        with closing(open_store(_find_store(url), read_settings(os.environ))) as store:
-            capabilities = store.capabilities
-            if datastore is not None:
-                datastore_id = find_datastore(store, datastore).datastore_id
+    datastore_id = datastore or DATASTORE_ID
+    if not _DATASTORE_ID.fullmatch(datastore_id):
+        # Only a name has to be looked up.
+        with closing(_open_store(url)) as store:
+            datastore_id = find_datastore(store, datastore).datastore_id
     analysis = analyse(query, _read_variables(assignments), time_zone.key)
     if form == "json":
         click.echo(explain_as_json(analysis))
     elif form == "text" or analysis.problems:
-        explain_in_words(analysis, capabilities, "the embedded store", Console(stderr=form != "text"))
+        explain_in_words(analysis, OutputConsole(stderr=form != "text"))
     else:
         click.echo(explain_as_code(analysis, datastore_id, form))
     return 2 if analysis.problems else 0
@@ -288,8 +338,9 @@ def explain(
 def load(*, sources: Sequence[str], datastore: str, full: bool, url: str | None) -> int:
     """Load image sets from NDJSON files, from standard input where SOURCE is -, or from a live data store.
 
-    A line is one summary as SearchImageSets answers it. Loading again changes nothing: only a newer version replaces
-    what is there. Lines that are no image set are named and left out, and the rest is loaded.
+    A line is one summary as SearchImageSets answers it. Loading the same again changes nothing: of two that share an
+    id the newer (version, then updatedAt) stays, and of two as new the one loaded later. Lines that are no image set
+    are named, the first 20 of a SOURCE, and left out; the rest is loaded.
 
     healthimaging:ID copies the summaries of a data store of AWS HealthImaging, with the credentials, region and
     endpoint that the AWS CLI would use. The next time only what was updated since is read; stopped, it goes on.
@@ -298,18 +349,30 @@ def load(*, sources: Sequence[str], datastore: str, full: bool, url: str | None)
         raise click.UsageError("--full takes one SOURCE: a healthimaging:ID.")
     for source in sources:
         _check_source(source)
-    refused = 0
-    with closing(open_embedded(_find_store(url), create=True)) as store:
+    with closing(_open_embedded(url, create=True)) as store:
+        known = {each.datastore_id for each in store.datastores()}
         datastore_id = store.create_datastore(datastore).datastore_id
-        for source in sources:
-            if source.startswith(_HEALTHIMAGING):
-                _copy(store, datastore_id, source, full=full)
-            elif source == _STDIN:
-                refused += _load(store, datastore_id, sys.stdin.buffer, "standard input")
-            else:
-                with Path(source).open("rb") as stream:
-                    refused += _load(store, datastore_id, stream, source)
-    return 1 if refused else 0
+        failed = True
+        try:
+            failed = _load_sources(store, datastore_id, sources, full=full) > 0
+        finally:
+            if failed and datastore_id not in known:
+                store.remove_datastore(datastore_id, only_empty=True)
+    return 1 if failed else 0
+
+
+def _load_sources(store: SQLiteStore, datastore_id: str, sources: Sequence[str], *, full: bool) -> int:
+    """Loads one source after the other, and answers how many lines were refused."""
+    refused = 0
+    for source in sources:
+        if source.startswith(_HEALTHIMAGING):
+            _copy(store, datastore_id, source, full=full)
+        elif source == _STDIN:
+            refused += _load(store, datastore_id, sys.stdin.buffer, "standard input")
+        else:
+            with Path(source).open("rb") as stream:
+                refused += _load(store, datastore_id, stream, source)
+    return refused
 
 
 def _check_source(source: str) -> None:
@@ -351,45 +414,55 @@ def _copy(store: SQLiteStore, datastore_id: str, source: str, *, full: bool) -> 
         try:
             result = copy(client, source_id, store, datastore_id, full=full, progress=show)
         except (ServiceError, KeyboardInterrupt):
-            click.echo(f"{source}: stopped after {_counted(done)}; load it again to go on.", err=True)
+            _say(f"{source}: stopped after {_counted(done)}; load it again to go on.")
             raise
     loaded = result.loaded
-    click.echo(
-        f"{source}: {_counted(done)} read: {loaded.inserted:,} new, {loaded.updated:,} replaced by newer ones,"
-        f" {loaded.unchanged:,} as they were{f'; {_counted(result.erased)} erased' if full else ''}.",
-        err=True,
+    _say(
+        f"{source}: {_counted(done)} read: {loaded.inserted:,} new, {loaded.updated:,} replaced,"
+        f" {loaded.unchanged:,} as they were{f'; {_counted(result.erased)} erased' if full else ''}."
     )
 
 
 def _load(store: SQLiteStore, datastore_id: str, stream: IO[bytes], source: str) -> int:
     """Loads one stream, says what became of it, and answers how many lines were refused."""
-    refused = 0
+    read = refused = 0
     with _progress() as progress:
         # A pipe has neither length nor place, and a compressed file another length than the lines in it.
         size = os.fstat(stream.fileno()).st_size if isinstance(stream, BufferedReader) and stream.seekable() else None
         task = progress.add_task(f"Loading {source}", total=size, count=0)
 
         def image_sets() -> Iterator[ImageSet]:
-            nonlocal refused
+            nonlocal read, refused
             try:
                 for line in read_lines(stream, datastore_id):
-                    if isinstance(line, RefusedLine):
-                        refused += 1
-                        progress.console.print(f"{source}:{line.number}: {line.reason}", markup=False, highlight=False)
-                    else:
+                    if isinstance(line, ImageSet):
+                        read += 1
                         yield line
+                        continue
+                    refused += 1
+                    if refused <= _NAMED_LINES:
+                        progress.console.print(f"{source}:{line.number}: {line.reason}", markup=False, highlight=False)
             except OSError as error:
                 raise LoadError(f"'{source}' cannot be read to its end: {error.strerror}") from error
 
         def show(count: int) -> None:
             progress.update(task, count=count, completed=0 if size is None else stream.tell())
 
-        result = store.load(datastore_id, image_sets(), show)
-    found = result.inserted + result.updated + result.unchanged
-    click.echo(
-        f"{source}: {_counted(found)} read: {result.inserted:,} new, {result.updated:,} replaced by newer ones,"
-        f" {result.unchanged:,} as they were; {_counted(refused, 'line')} refused.",
-        err=True,
+        try:
+            result = store.load(datastore_id, image_sets(), show)
+        except (LoadError, KeyboardInterrupt):
+            # Asked of the store: what was read is kept, but for a stop while it was being written.
+            held = store.count(datastore_id, Everything(), sys.maxsize)
+            _say(
+                f"{source}: stopped after {_counted(read)} and {_counted(refused, 'refused line')};"
+                f" the data store holds {_counted(held)}."
+            )
+            raise
+    if refused > _NAMED_LINES:
+        _say(f"… and {refused - _NAMED_LINES:,} more")
+    _say(
+        f"{source}: {_counted(read)} read: {result.inserted:,} new, {result.updated:,} replaced,"
+        f" {result.unchanged:,} as they were; {_counted(refused, 'line')} refused."
     )
     return refused
 
@@ -401,7 +474,7 @@ def _load(store: SQLiteStore, datastore_id: str, stream: IO[bytes], source: str)
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def remove(*, datastore: str, image_set_ids: Sequence[str], url: str | None, yes: bool) -> int:
     """Erase a whole data store, or single image sets, from the embedded store, after asking."""
-    with closing(open_embedded(_find_store(url))) as store:
+    with closing(_open_embedded(url)) as store:
         found = find_datastore(store, datastore)
         named = f"data store {found.name} ({found.datastore_id})"
         count = len(set(image_set_ids)) or store.count(found.datastore_id, Everything(), sys.maxsize)
@@ -413,10 +486,10 @@ def remove(*, datastore: str, image_set_ids: Sequence[str], url: str | None, yes
                 return _fail("Nothing was erased.", 1)
         if image_set_ids:
             removed = store.remove(found.datastore_id, set(image_set_ids))
-            click.echo(f"{_counted(removed)} erased; {count - removed:,} not found.", err=True)
+            _say(f"{_counted(removed)} erased; {count - removed:,} not found.")
             return 1 if removed < count else 0
         store.remove_datastore(found.datastore_id)
-        click.echo(f"Erased {what}.", err=True)
+        _say(f"Erased {what}.")
         return 0
 
 
@@ -424,8 +497,8 @@ def remove(*, datastore: str, image_set_ids: Sequence[str], url: str | None, yes
 @_store_option
 def datastores(*, url: str | None) -> None:
     """List the data stores."""
-    with closing(open_store(_find_store(url), read_settings(os.environ))) as store:
-        write_datastores(store.datastores(), Console())
+    with closing(_open_store(url)) as store:
+        write_datastores(store.datastores(), OutputConsole())
 
 
 @imagesets.command()
@@ -452,16 +525,16 @@ def serve(*, host: str, port: int, url: str | None, with_sample: bool) -> None:
     settings = read_settings(os.environ)
     settings = replace(settings, store=url or settings.store)
     if with_sample:
-        with closing(open_embedded(settings.store, create=True)) as embedded:
+        with closing(_open_embedded(url, create=True)) as embedded:
             _load_sample(embedded)
-    with closing(open_store(settings.store, settings)) as store, _listen(host, port) as listener:
+    with closing(_open_store(url)) as store, _listen(host, port) as listener:
         # No access log: a GET's address holds its query, and a query holds a patient's values.
         config = uvicorn.Config(create_app(store, settings), log_level="warning", access_log=False)
         _welcome(listener, settings.store, with_sample=with_sample)
         try:
             uvicorn.Server(config).run(sockets=[listener])
         except KeyboardInterrupt:
-            click.echo("Stopped.", err=True)
+            _say("Stopped.")
 
 
 def _load_sample(store: SQLiteStore) -> None:
@@ -490,12 +563,11 @@ def _welcome(listener: socket.socket, store: str, *, with_sample: bool) -> None:
     address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
     query = _QUERY_TO_TRY if with_sample else "modality = CT sort updated desc"
     document = f'{{ imageSets(query: "{query}") {{ edges {{ node {{ imageSetId patient {{ name }} }} }} }} }}'
-    click.echo(
+    _say(
         f"Serving {store}\n"
         f"  open      {address}/\n"
         f"  ask       curl -s {address}/graphql -H 'content-type: application/json'"
         f" -d '{json.dumps({'query': document})}'\n"
         f"  or type   {shlex.quote(sys.argv[0])} search '{query}' --store '{store}'\n"
-        "Ctrl-C stops it.",
-        err=True,
+        "Ctrl-C stops it."
     )

@@ -5,7 +5,6 @@ What was typed is remembered until the prompt closes and never written to a file
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Final
@@ -24,8 +23,9 @@ from rich.console import Console
 
 from grammar.completion import complete
 from grammar.fields import find_field
-from grammar.parser import parse
+from grammar.parser import lex, parse
 from grammar.problems import Problem, QueryError, draw
+from grammar.values import KEYWORDS
 from graphql_service.cli.pages import read_pages
 from graphql_service.cli.results import write_table
 from graphql_service.errors import ServiceError
@@ -50,11 +50,16 @@ _STYLE: Final = Style.from_dict(
         "problem": "underline ansired",
     }
 )
-_KEYWORDS: Final = frozenset({"and", "or", "not", "in", "like", "between", "is", "null", "sort", "by", "asc", "desc"})
-_PIECE: Final = re.compile(
-    r"""(?P<text>"(?:[^"\\]|\\.)*"?|'(?:[^'\\]|\\.)*'?)|(?P<operator>[=!<>]+|\.\.)|(?P<word>[\w$]+)|(?P<other>.)""",
-    re.DOTALL,
-)
+#: The style of each kind of token; a word that is a field is one, too.
+_STYLES: Final = dict.fromkeys(KEYWORDS, "keyword") | {
+    "COMPARATOR": "operator",
+    "WRONG_OPERATOR": "operator",
+    "DOTDOT": "operator",
+    "STRING": "text",
+    "UNTERMINATED": "text",
+}
+#: Keywords in a sort, words anywhere else.
+_SORT_WORDS: Final = frozenset({"BY", "ASC", "DESC"})
 
 
 def open_prompt(
@@ -153,12 +158,18 @@ class QueryLexer(Lexer):
             if problem.start < len(text.rstrip())
             for position in range(problem.start, problem.end)
         }
-        fragments: StyleAndTextTuples = []
-        for piece in _PIECE.finditer(text):
-            style = f"class:{_style(piece)}"
-            fragments.extend(
-                ("class:problem" if position in wrong else style, text[position]) for position in range(*piece.span())
-            )
+        styles = ["other"] * len(text)
+        sorting = False
+        for token in lex(text):
+            sorting = sorting or token.type == "SORT"
+            style = "keyword" if sorting and token.type in _SORT_WORDS else _STYLES.get(token.type, "other")
+            if token.type == "WORD" and find_field(token.text):
+                style = "field"
+            styles[token.start : token.end] = [style] * (token.end - token.start)
+        fragments: StyleAndTextTuples = [
+            ("class:problem" if position in wrong else f"class:{style}", text[position])
+            for position, style in enumerate(styles)
+        ]
         lines = list(split_lines(fragments))
         return lambda number: lines[number] if number < len(lines) else []
 
@@ -173,12 +184,3 @@ class QueryValidator(Validator):
         """Raises ValidationError for the first problem."""
         for problem in self._find_problems(document.text):
             raise ValidationError(problem.start, problem.message)
-
-
-def _style(piece: re.Match[str]) -> str:
-    if piece.lastgroup != "word":
-        return piece.lastgroup or "other"
-    word = piece.group()
-    if word.lower() in _KEYWORDS:
-        return "keyword"
-    return "field" if find_field(word) else "other"

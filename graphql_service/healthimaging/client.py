@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
@@ -31,6 +32,8 @@ from botocore.exceptions import (
     TokenRetrievalError,
 )
 from botocore.parsers import ResponseParserError
+from botocore.session import get_session
+from botocore.utils import parse_timestamp
 
 from graphql_service.errors import (
     AccessDenied,
@@ -61,6 +64,7 @@ ATTEMPTS: Final = 3
 #: The largest metadata document, unpacked, in bytes.
 METADATA_LIMIT: Final = 64_000_000
 
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _CHUNK: Final = 1 << 16
 #: How long to wait where the service throttles and does not say.
 _RETRY_AFTER: Final = 1.0
@@ -277,8 +281,8 @@ class HealthImagingClient:
             raise StoreTimeout("HealthImaging did not answer in time") from error
         except (NoCredentialsError, PartialCredentialsError, CredentialRetrievalError, TokenRetrievalError) as error:
             raise AccessDenied("the service's AWS credentials are missing or have expired") from error
-        except (BotoCoreError, ResponseParserError) as error:
-            raise StoreError("HealthImaging cannot be reached, or its answer was cut short") from error
+        except (BotoCoreError, ResponseParserError, ValueError, OverflowError) as error:
+            raise StoreError("HealthImaging cannot be reached, or its answer cannot be read") from error
 
     def _work(self, call: _Call, ask: Callable[[], _Answer]) -> _Answer:
         self._current.call = call
@@ -320,7 +324,10 @@ def open_client(region: str | None, settings: Settings) -> HealthImagingClient:
         retries={"mode": "adaptive", "total_max_attempts": ATTEMPTS},
     )
     try:
-        session = boto3.Session(region_name=region)
+        core = get_session()
+        # botocore's own takes as long as all the rest of an answer's parsing, and gives times of this machine's zone.
+        core.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=_read_timestamp)
+        session = boto3.Session(region_name=region, botocore_session=core)
         if session.region_name is None:
             raise SettingError("AWS_DEFAULT_REGION, or the AWS profile, must name a region, such as us-east-1")
         if session.get_credentials() is None:
@@ -332,6 +339,13 @@ def open_client(region: str | None, settings: Settings) -> HealthImagingClient:
     except (BotoCoreError, ValueError) as error:
         # A region that is no host name, a profile that is not there, half of the credentials: nothing of a search.
         raise SettingError(f"AWS is not set up for HealthImaging: {error}") from error
+
+
+def _read_timestamp(value: object) -> datetime:
+    """A time of an answer, aware and in UTC: the service sends seconds since 1970."""
+    if isinstance(value, int | float):
+        return _EPOCH + timedelta(seconds=value)
+    return parse_timestamp(str(value))
 
 
 def _required(answer: Any, member: str) -> Any:  # noqa: ANN401 - a TypedDict's member, which the caller's type tells

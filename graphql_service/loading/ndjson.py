@@ -1,7 +1,8 @@
 """NDJSON of image-set summaries, one AWS HealthImaging ImageSetsMetadataSummary a line: read and written.
 
 Read line by line. A line that is not such a summary is refused with its number and a reason, never a value of it,
-and the next one is read. Keys that are not a summary's are ignored; tags are kept as they are.
+and the next one is read. Keys that are not a summary's are ignored; tags are kept as they are. A whole answer of
+SearchImageSets is no line: `jq` makes lines of it.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import lru_cache
-from typing import IO, Final
+from typing import IO, Any, Final
 
 import orjson
 
@@ -21,6 +22,11 @@ from graphql_service.image_set import ImageSet, read_integer, to_summary
 #: The longest line, in bytes, that is read. HealthImaging's own summaries are under 10 kB.
 LINE_LIMIT: Final = 1_000_000
 
+#: Makes lines of an answer of SearchImageSets, and of an array of summaries.
+JQ_ANSWER: Final = "jq -c '.imageSetsMetadataSummaries[]'"
+_JQ_ARRAY: Final = "jq -c '.[]'"
+
+_BYTE_ORDER_MARK: Final = "\ufeff".encode()
 _IMAGE_SET_ID: Final = re.compile("[0-9a-z]{32}")
 _TIERS: Final = (None, "FREQUENT_ACCESS", "ARCHIVE_INSTANT_ACCESS")
 _TIMES: Final = ("createdAt", "updatedAt", "lastAccessedAt")
@@ -40,7 +46,10 @@ class _Refused(Exception):
 
 
 def read_lines(stream: IO[bytes], datastore_id: str) -> Iterator[ImageSet | RefusedLine]:
-    """The image sets of an open stream, and the lines that are none, in their order. Blank lines are skipped."""
+    """The image sets of an open stream, and the lines that are none, in their order. Blank lines are skipped.
+
+    A byte order mark at the beginning is no part of the first line.
+    """
     number = 0
     while line := stream.readline(LINE_LIMIT + 1):
         number += 1
@@ -49,7 +58,9 @@ def read_lines(stream: IO[bytes], datastore_id: str) -> Iterator[ImageSet | Refu
                 line = stream.readline(LINE_LIMIT)
             yield RefusedLine(number, f"longer than {LINE_LIMIT:,} bytes")
             continue
-        if line.isspace():
+        if number == 1:
+            line = line.removeprefix(_BYTE_ORDER_MARK)
+        if not line.strip():
             continue
         try:
             yield _read_summary(line, datastore_id)
@@ -68,14 +79,22 @@ def _write_time(moment: datetime) -> str:
     return f"{moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec=precision)}Z"
 
 
-def _read_summary(line: bytes, datastore_id: str) -> ImageSet:
+def _read_object(line: bytes) -> dict[str, Any]:
     try:
         summary = orjson.loads(line)
     except orjson.JSONDecodeError:
-        raise _Refused("not JSON, or cut short" if not line.endswith(b"\n") else "not JSON in UTF-8") from None
+        raise _Refused(_find_fault(line)) from None
+    if isinstance(summary, list):
+        raise _Refused(f"a JSON array, not one summary: `{_JQ_ARRAY}` makes lines of it")
     if not isinstance(summary, dict):
         raise _Refused("not a JSON object")
-    get = summary.get
+    if "imageSetsMetadataSummaries" in summary:
+        raise _Refused(f"a whole answer of SearchImageSets, not one summary: `{JQ_ANSWER}` makes lines of it")
+    return summary
+
+
+def _read_summary(line: bytes, datastore_id: str) -> ImageSet:
+    get = _read_object(line).get
     image_set_id, tier, primary, tags = get("imageSetId"), get("storageTier"), get("isPrimary"), get("DICOMTags")
     if not isinstance(image_set_id, str) or _IMAGE_SET_ID.fullmatch(image_set_id) is None:
         raise _Refused("imageSetId must be 32 digits and lower-case letters")
@@ -93,6 +112,19 @@ def _read_summary(line: bytes, datastore_id: str) -> ImageSet:
     except (TypeError, ValueError, OverflowError):
         raise _Refused(f"{', '.join(_TIMES)} must be ISO 8601 times with a zone, or seconds since 1970") from None
     return ImageSet(datastore_id, image_set_id, version, created, updated, accessed, tier, primary, tags or {})
+
+
+def _find_fault(line: bytes) -> str:
+    """Why a line is no JSON."""
+    try:
+        line.decode()
+    except UnicodeDecodeError:
+        return "not UTF-8"
+    if line.strip() == b"{":
+        return f"JSON over several lines, not one summary a line: `{JQ_ANSWER}` makes lines of an answer"
+    if line.strip() == b"[":
+        return f"JSON over several lines, not one summary a line: `{_JQ_ARRAY}` makes lines of an array"
+    return "not JSON" if line.endswith(b"\n") else "not JSON, or cut short"
 
 
 # Image sets of one import share their times. typed: to a cache 1 and true are otherwise one.

@@ -328,11 +328,16 @@ class SQLiteStore:
             self._empty_log(connection)
         return removed
 
-    def remove_datastore(self, datastore_id: str) -> None:
-        """Erases a data store and all its image sets, their bytes in the file too. Raises DataStoreNotFound."""
+    def remove_datastore(self, datastore_id: str, *, only_empty: bool = False) -> None:
+        """Erases a data store and all its image sets, their bytes in the file too. Raises DataStoreNotFound.
+
+        `only_empty` leaves one as it is that holds image sets.
+        """
         with self._writing() as connection:
             with _transaction(connection):
                 number = _number(connection, datastore_id)
+                if only_empty and not _is_empty(connection, number):
+                    return
                 connection.execute(f"DROP TABLE image_sets_{number}")
                 connection.execute(f"DROP TABLE name_parts_{number}")
                 connection.execute("DELETE FROM watermarks WHERE number = ?", (number,))

@@ -8,12 +8,17 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import UTC
+from io import StringIO
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from rich.console import Console
 
 from graphql_service.cli import main
+from graphql_service.cli.results import write_datastores, write_table
+from graphql_service.image_set import Datastore, ImageSet
 from graphql_service.sample import open_sample
 
 ROOT = Path(__file__).parents[3]
@@ -127,10 +132,31 @@ def test_csv_has_a_column_for_each_field_and_no_formulas(loaded: Run) -> None:
         "P1,,,00000000000000000000000000000001,,,2024-03-10T08:00:00Z,2024-03-11T00:01:00Z,,2024-03-02T00:00:00,,,"
         "García^Ana,,,CT,,,,,1,\n"
         "'=1+1,,,00000000000000000000000000000002,,,2024-03-10T08:00:00Z,2024-03-11T00:02:00Z,,,,,"
-        "Evil\x1b[2J^Eve,,'@x,,,-2,,,1,\n"
+        "Evil\\x1b[2J^Eve,,'@x,,,-2,,,1,\n"
         "P3,,,00000000000000000000000000000003,,,2024-03-10T08:00:00Z,2024-03-11T00:03:00Z,,,1960-12-31,,"
         ",,,MR,KNEE,,,,1,\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("stored", "shown"), [("P\x00\n", "P\\x00\\n"), ("\t=1", "\\t=1"), ("山田　太\u202e", "山田　太\\u202e")]
+)
+def test_control_characters_are_shown_escaped(run: Run, stored: str, shown: str) -> None:
+    Path("control.ndjson").write_text(ndjson([summary(1, DICOMPatientId=stored)]))
+    assert run("load", "control.ndjson", "--datastore", "mine").status == 0
+    assert run("search", "*").out.splitlines()[-1].startswith(f"{shown} ")
+    assert run("search", "*", "--format", "csv").out.splitlines()[-1].startswith(f"{shown},")
+
+
+def test_ids_are_not_broken_where_the_terminal_is_narrow() -> None:
+    printed = StringIO()
+    tags = {"DICOMPatientId": "SUBJECT08701", "DICOMPatientName": "Melissa844 Huel628"}
+    image_set = ImageSet(DATASTORE, f"{1:032}", None, None, None, None, None, None, tags)
+    console = Console(file=printed, width=60, force_terminal=True, no_color=True)
+    write_table([[image_set]], console, UTC)
+    write_datastores([Datastore(DATASTORE, "mine")], console)
+    shown = ("SUBJECT08701", "Melissa8", image_set.image_set_id, DATASTORE)
+    assert [printed.getvalue().count(each) for each in shown] == [1, 1, 1, 1]
 
 
 def test_pages_follow_each_other(loaded: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -190,7 +216,7 @@ def test_notices_do_not_stop_a_search(loaded: Run) -> None:
         ),
         (
             ["search", "*", "--store", "mysql://x"],
-            "Error: IMAGESETS_STORE: 'mysql://x' is no store; a store is sqlite:///path/to/file.db",
+            "Error: --store: 'mysql://x' is no store; a store is sqlite:///path/to/file.db",
         ),
         (
             ["load", ".", "--datastore", "x"],
@@ -241,9 +267,9 @@ def test_bad_lines_are_named_and_the_rest_is_loaded(run: Run) -> None:
         1,
         "",
         "bad.ndjson:2: imageSetId must be 32 digits and lower-case letters\n"
-        "bad.ndjson:4: not JSON in UTF-8\n"
+        "bad.ndjson:4: not JSON\n"
         "bad.ndjson:5: not JSON, or cut short\n"
-        "bad.ndjson: 2 image sets read: 2 new, 0 replaced by newer ones, 0 as they were; 3 lines refused.\n",
+        "bad.ndjson: 2 image sets read: 2 new, 0 replaced, 0 as they were; 3 lines refused.\n",
     )
     assert run("search", "*").err == "2 image sets.\n"
 
@@ -252,9 +278,29 @@ def test_loading_again_changes_nothing_but_what_is_newer(loaded: Run) -> None:
     newer = SUMMARIES[0] | {"version": 2}
     Path("newer.ndjson").write_text(ndjson([newer, *SUMMARIES[1:]]))
     assert loaded("load", "newer.ndjson", "three.ndjson", "--datastore", DATASTORE).err == (
-        "newer.ndjson: 3 image sets read: 0 new, 1 replaced by newer ones, 2 as they were; 0 lines refused.\n"
-        "three.ndjson: 3 image sets read: 0 new, 0 replaced by newer ones, 3 as they were; 0 lines refused.\n"
+        "newer.ndjson: 3 image sets read: 0 new, 1 replaced, 2 as they were; 0 lines refused.\n"
+        "three.ndjson: 3 image sets read: 0 new, 0 replaced, 3 as they were; 0 lines refused.\n"
     )
+
+
+def test_twenty_refused_lines_are_named(run: Run) -> None:
+    Path("bad.txt").write_text("GARCIA\n" * 22)
+    named = "".join(f"bad.txt:{number}: not JSON\n" for number in range(1, 21))
+    assert run("load", "bad.txt", "--datastore", "mine") == Ran(
+        1,
+        "",
+        f"{named}… and 2 more\nbad.txt: 0 image sets read: 0 new, 0 replaced, 0 as they were; 22 lines refused.\n",
+    )
+
+
+def test_a_failed_load_leaves_no_empty_data_store_of_its_own(loaded: Run) -> None:
+    before = loaded("datastores")
+    Path("bad.txt").write_text("GARCIA\n")
+    assert [loaded("load", "bad.txt", "--datastore", name).status for name in ("new", DATASTORE)] == [1, 1]
+    assert loaded("datastores") == before
+    Path("empty.txt").touch()
+    assert [loaded("load", name, "--datastore", "new").status for name in ("empty.txt", "bad.txt")] == [0, 1]
+    assert len(loaded("datastores").out.splitlines()) == len(before.out.splitlines()) + 1
 
 
 def test_a_mistyped_file_makes_no_data_store(run: Run) -> None:
@@ -309,10 +355,24 @@ def test_explain_in_words(run: Run) -> None:
         "Means: DICOMPatientId = P1 and updatedAt > 2022 sort DICOMPatientName asc\n"
         "Zone of its dates: UTC\n"
         "Asked of the embedded store: DICOMPatientId = P1 and updatedAt >= 2023-01-01T00:00:00Z\n"
-        "Filtered here: nothing, the store answers the whole search.\n",
+        "Filtered here: nothing, the store answers the whole search.\n"
+        "Asked of AWS HealthImaging: nothing. This store cannot sort by DICOMPatientName:"
+        " it sorts by one of updatedAt, createdAt, DICOMStudyDateAndTime.\n",
         "",
     )
     assert list(Path().iterdir()) == []
+
+
+def test_explain_says_what_each_store_is_asked(run: Run) -> None:
+    assert run("explain", "patient = P1 and modality = CT").out.splitlines()[2:] == [
+        "Asked of the embedded store: DICOMPatientId = P1 and DICOMSeriesModality = CT",
+        "Filtered here: nothing, the store answers the whole search.",
+        "Asked of AWS HealthImaging: DICOMPatientId = P1",
+        "Filtered here, row by row: DICOMPatientId = P1 and DICOMSeriesModality = CT",
+    ]
+    assert run("explain", "updated > 2022 and updated < 2021").out.splitlines()[-1] == (
+        "Asked of AWS HealthImaging: nothing, no image set can meet this search."
+    )
 
 
 def test_explain_shows_problems_with_their_fixes(run: Run) -> None:
@@ -356,13 +416,23 @@ def test_explain_as_json_has_the_fields_of_search_analysis(run: Run) -> None:
 
 
 @pytest.mark.parametrize("language", ["cli", "python", "javascript", "java", "cpp"])
-def test_explain_as_code(loaded: Run, language: str) -> None:
-    ran = loaded("explain", "patient = P1", "--as", language, "--datastore", DATASTORE)
+def test_explain_as_code(run: Run, language: str) -> None:
+    ran = run("explain", "patient = P1", "--as", language, "--datastore", DATASTORE)
     assert (ran.status, ran.err) == (0, "")
     assert DATASTORE in ran.out
-    refused = loaded("explain", "patient = ", "--as", language)
+    refused = run("explain", "patient = ", "--as", language)
     assert (refused.status, refused.out) == (2, "")
     assert refused.err.splitlines()[1] == "  patient = "
+
+
+def test_explain_looks_up_the_name_of_a_data_store_alone(run: Run, tmp_path: Path) -> None:
+    assert run("explain", "*", "--as", "cli", "--datastore", "mine") == Ran(
+        1, "", f"Error: there is no store at {tmp_path}/store.db; `imagesets load` makes one\n"
+    )
+    Path("three.ndjson").write_text(ndjson(SUMMARIES))
+    run("load", "three.ndjson", "--datastore", "mine")
+    datastore_id = run("datastores").out.splitlines()[-1].split()[0]
+    assert datastore_id in run("explain", "*", "--as", "cli", "--datastore", "mine").out
 
 
 def test_schema_is_the_committed_one(run: Run) -> None:
@@ -398,16 +468,52 @@ def sample(run: Run) -> None:
 
 
 @pytest.mark.usefixtures("sample")
-def test_a_reader_that_leaves_early_is_no_error() -> None:
+@pytest.mark.parametrize("form", ["table", "json", "ndjson", "csv"])
+def test_a_reader_that_leaves_early_is_no_error(form: str) -> None:
     with subprocess.Popen(
-        [PROGRAM, "search", "*", "--all", "--format", "ndjson"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [PROGRAM, "search", "*", "--all", "--format", form], stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as program:
         assert program.stdout is not None
         assert program.stderr is not None
         program.stdout.readline()
         program.stdout.close()
         assert program.stderr.read() == b""
-    assert program.returncode == 1
+    assert program.returncode == 0
+
+
+def test_a_load_goes_on_where_nobody_reads_what_it_says(run: Run) -> None:
+    Path("three.ndjson").write_text(ndjson(SUMMARIES))
+    command = f"{PROGRAM} load three.ndjson three.ndjson --datastore mine 2>&1 >&2 | true"
+    ran = subprocess.run(["/bin/sh", "-c", command], capture_output=True, check=False)
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, b"", b"")
+    assert run("search", "*").err == "3 image sets.\n"
+
+
+@pytest.mark.parametrize(
+    ("command", "status", "err"),
+    [
+        ("search '*' >&-", 1, "Error: standard output is closed: there is nowhere to write to.\n"),
+        ("search '*' 2>&-", 0, ""),
+        ("search '*' <&-", 0, "3 image sets.\n"),
+        (
+            "load - --datastore empty <&-",
+            0,
+            "standard input: 0 image sets read: 0 new, 0 replaced, 0 as they were; 0 lines refused.\n",
+        ),
+    ],
+)
+@pytest.mark.usefixtures("loaded")
+def test_standard_streams_may_be_closed(command: str, status: int, err: str) -> None:
+    ran = subprocess.run(["/bin/sh", "-c", f"{PROGRAM} {command}"], capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stderr) == (status, err)
+
+
+def test_an_interrupt_while_it_starts_is_no_traceback(tmp_path: Path) -> None:
+    (tmp_path / "click.py").write_text("raise KeyboardInterrupt")
+    ran = subprocess.run(
+        [PROGRAM, "--help"], env=os.environ | {"PYTHONPATH": str(tmp_path)}, capture_output=True, text=True, check=False
+    )
+    assert (ran.returncode, ran.stdout, ran.stderr) == (1, "", "Interrupted.\n")
 
 
 @pytest.mark.usefixtures("sample")
@@ -430,15 +536,18 @@ def test_standard_input_is_a_source_that_can_be_interrupted(run: Run) -> None:
     assert (ran.returncode, ran.stdout, ran.stderr) == (
         0,
         "",
-        "standard input: 3 image sets read: 3 new, 0 replaced by newer ones, 0 as they were; 0 lines refused.\n",
+        "standard input: 3 image sets read: 3 new, 0 replaced, 0 as they were; 0 lines refused.\n",
     )
     with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as program:
         assert program.stdin is not None
         assert program.stderr is not None
-        program.stdin.write("no image set\n")
+        program.stdin.write(f"{ndjson([summary(4)])}no image set\n")
         program.stdin.flush()
-        assert program.stderr.readline() == "standard input:1: not JSON in UTF-8\n"
+        assert program.stderr.readline() == "standard input:2: not JSON\n"
         program.send_signal(signal.SIGINT)
-        assert program.stderr.read() == "\nInterrupted.\n"
+        assert program.stderr.read() == (
+            "standard input: stopped after 1 image set and 1 refused line; the data store holds 4 image sets.\n"
+            "\nInterrupted.\n"
+        )
     assert program.returncode == 1
-    assert run("search", "*").err == "3 image sets.\n"
+    assert run("search", "*").err == "4 image sets.\n"

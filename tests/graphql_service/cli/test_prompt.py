@@ -115,6 +115,30 @@ def test_highlighting() -> None:
     ]
 
 
+def test_an_apostrophe_in_a_word_begins_no_text() -> None:
+    assert styled("name = O'Brien and sex = F") == [
+        ("field", "name"),
+        ("operator", "="),
+        ("other", "O'Brien"),
+        ("keyword", "and"),
+        ("field", "sex"),
+        ("operator", "="),
+        ("other", "F"),
+    ]
+
+
+def test_words_of_a_sort_are_keywords_there_alone() -> None:
+    assert styled("patient = desc sort by name desc") == [
+        ("field", "patient"),
+        ("operator", "="),
+        ("other", "desc"),
+        ("keyword", "sort"),
+        ("keyword", "by"),
+        ("field", "name"),
+        ("keyword", "desc"),
+    ]
+
+
 def test_problems_are_underlined_but_an_unfinished_query_is_not() -> None:
     assert styled("pateint = x") == [("problem", "pateint"), ("operator", "="), ("other", "x")]
     assert styled("patient = ") == [("field", "patient"), ("operator", "=")]

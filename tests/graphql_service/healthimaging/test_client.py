@@ -133,7 +133,7 @@ def test_what_passes_is_tried_again(client: HealthImagingClient, faults: Faults,
         (409, DataStoreNotActive, "the data store is not active: it is being made or deleted"),
         (400, StoreError, "HealthImaging refused the request (ValidationException)"),
         (418, StoreError, "HealthImaging refused the request (Strange)"),
-        ("drop", StoreError, "HealthImaging cannot be reached, or its answer was cut short"),
+        ("drop", StoreError, "HealthImaging cannot be reached, or its answer cannot be read"),
         ("cut", StoreError, "HealthImaging's answer was cut short"),
         ("stall", StoreTimeout, "HealthImaging did not answer in time"),
     ],
@@ -194,7 +194,7 @@ def test_a_service_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     point_at("http://127.0.0.1:9", monkeypatch)
     with closing(open_client("us-east-1", QUICK)) as client, pytest.raises(StoreError) as refused:
         client.list_datastores()
-    assert str(refused.value) == "HealthImaging cannot be reached, or its answer was cut short"
+    assert str(refused.value) == "HealthImaging cannot be reached, or its answer cannot be read"
 
 
 METADATA = b'{"Patient": {}}'

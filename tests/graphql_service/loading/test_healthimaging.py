@@ -283,7 +283,7 @@ def finish(process: subprocess.Popen[str]) -> tuple[int, str]:
 def test_killed_in_the_middle_the_second_run_ends_with_exactly_the_live_set(pair: Pair) -> None:
     pair.live.load(LIVE, map(image_set, range(6_000)))
     process = load(pair, rate=40)
-    while not pair.store.image_set_ids(COPY):
+    while not pair.store.watermarks(COPY):
         assert process.poll() is None
         time.sleep(0.01)
     process.kill()
@@ -302,12 +302,12 @@ def test_what_became_of_a_copy_is_told(pair: Pair) -> None:
     source = f"healthimaging:{LIVE}"
     assert finish(load(pair)) == (
         0,
-        f"{source}: 120 image sets read: 120 new, 0 replaced by newer ones, 0 as they were.\n",
+        f"{source}: 120 image sets read: 120 new, 0 replaced, 0 as they were.\n",
     )
     pair.live.remove(LIVE, [f"{0:032d}"])
     assert finish(load(pair, "--full")) == (
         0,
-        f"{source}: 119 image sets read: 0 new, 0 replaced by newer ones, 119 as they were; 1 image set erased.\n",
+        f"{source}: 119 image sets read: 0 new, 0 replaced, 119 as they were; 1 image set erased.\n",
     )
 
 

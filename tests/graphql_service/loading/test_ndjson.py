@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 
 from graphql_service.image_set import ImageSet
-from graphql_service.loading.ndjson import LINE_LIMIT, RefusedLine, dump_line, read_lines
+from graphql_service.loading.ndjson import JQ_ANSWER, LINE_LIMIT, RefusedLine, dump_line, read_lines
 from tests.strategies import DATASTORE_ID, image_sets
 
 ID = "0123456789abcdef" * 2
@@ -75,14 +75,25 @@ FULL = line()[:-2].decode()
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
-        (b"[]", "not a JSON object"),
+        (b"[]", "a JSON array, not one summary: `jq -c '.[]'` makes lines of it"),
+        (
+            b'{"imageSetsMetadataSummaries": [], "nextToken": "a"}\n',
+            f"a whole answer of SearchImageSets, not one summary: `{JQ_ANSWER}` makes lines of it",
+        ),
+        (
+            b"{\r\n",
+            f"JSON over several lines, not one summary a line: `{JQ_ANSWER}` makes lines of an answer",
+        ),
+        (b"[\n", "JSON over several lines, not one summary a line: `jq -c '.[]'` makes lines of an array"),
         (b"null", "not a JSON object"),
-        (b"nonsense\n", "not JSON in UTF-8"),
+        (b"nonsense\n", "not JSON"),
+        (b"nonsense \xff", "not UTF-8"),
+        (b"\xff\xfe{\x00}\x00\n", "not UTF-8"),
         (line()[:-2], "not JSON, or cut short"),
-        (FULL.encode() + b', "DICOMTags": {"a": "\xff"}}\n', "not JSON in UTF-8"),
-        (FULL.encode() + b', "DICOMTags": {"a": "\\ud800"}}\n', "not JSON in UTF-8"),
-        (FULL.encode() + b', "version": NaN}\n', "not JSON in UTF-8"),
-        (FULL.encode() + b', "updatedAt": Infinity}\n', "not JSON in UTF-8"),
+        (FULL.encode() + b', "DICOMTags": {"a": "\xff"}}\n', "not UTF-8"),
+        (FULL.encode() + b', "DICOMTags": {"a": "\\ud800"}}\n', "not JSON"),
+        (FULL.encode() + b', "version": NaN}\n', "not JSON"),
+        (FULL.encode() + b', "updatedAt": Infinity}\n', "not JSON"),
         (b"{}", "imageSetId must be 32 digits and lower-case letters"),
         (line(imageSetId=ID.upper()), "imageSetId must be 32 digits and lower-case letters"),
         (line(imageSetId=f"{ID}\n"), "imageSetId must be 32 digits and lower-case letters"),
@@ -120,10 +131,17 @@ def test_the_rest_is_read_and_lines_are_counted_as_an_editor_counts_them() -> No
     data = b"\n" + line() + b"  \r\n" + b"{]\n" + line(version=2).replace(b"\n", b"\r\n") + line(version=3)[:-1]
     assert read(data) == [
         replace(EMPTY),
-        RefusedLine(4, "not JSON in UTF-8"),
+        RefusedLine(4, "not JSON"),
         replace(EMPTY, version=2),
         replace(EMPTY, version=3),
     ]
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_line() -> None:
+    mark = b"\xef\xbb\xbf"
+    assert read(mark + line() + line()) == [EMPTY, EMPTY]
+    assert read(mark + b"\n" + line() + mark + line()) == [EMPTY, RefusedLine(3, "not JSON")]
+    assert read(mark) == []
 
 
 def test_a_line_is_read_up_to_the_limit() -> None:

@@ -294,5 +294,5 @@ def test_readiness_tells_whether_the_service_answers(monkeypatch: pytest.MonkeyP
         ready = ask(store, "GET", "/readyz")
     assert (ready.status_code, ready.text) == (
         503,
-        "HealthImaging cannot be reached, or its answer was cut short\n",
+        "HealthImaging cannot be reached, or its answer cannot be read\n",
     )
