@@ -232,12 +232,13 @@ def test_metadata_is_unpacked_within_its_limit(
 def test_never_more_calls_in_a_second_than_the_rate(faults: Faults, monkeypatch: pytest.MonkeyPatch) -> None:
     """Counted where they arrive, with 50 clients at once, retries too."""
     point_at(faults.url, monkeypatch)
-    faults.next.extend([500, "none", "drop"] * 5)
+    # Two faults, so that none of the calls, of three attempts each, can meet nothing else.
+    faults.next.extend([500, "none", "drop"])
     slow = replace(QUICK, healthimaging_rate=25, healthimaging_call_seconds=20)
     with closing(open_client("us-east-1", slow)) as client, ThreadPoolExecutor(50) as pool:
         assert [len(ids) for ids, _ in pool.map(lambda _: search(client), range(60))] == [50] * 60
     arrivals = sorted(faults.arrivals)
-    assert len(arrivals) == 70
+    assert len(arrivals) == 62
     assert all(later - earlier >= 1.0 for earlier, later in zip(arrivals, arrivals[25:], strict=False))
 
 
