@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from functools import lru_cache, partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import Final, TypeAlias, TypeVar
+from typing import Final, NamedTuple, TypeAlias, TypeVar
 
 from lark import Lark, Tree
 from lark import Token as LarkToken
@@ -68,8 +68,7 @@ _Result = TypeVar("_Result")
 _Syntax: TypeAlias = tuple[_Node | None, tuple[Problem, ...]]
 
 
-@dataclass(frozen=True, slots=True)
-class Written:
+class Written(NamedTuple):
     """A query as its text says it: undated, with variables in place of their names."""
 
     search: Search
@@ -98,22 +97,28 @@ class _Lexer(Lexer):
         word = re.compile(next(one.pattern.to_regexp() for one in configuration.terminals if one.name == "WORD"))
         texts = {one.pattern.value: one.name for one in configuration.terminals if isinstance(one.pattern, PatternStr)}
         self._keywords = {text: name for text, name in texts.items() if word.fullmatch(text)}
+        passed = "|".join(
+            one.pattern.to_regexp() for one in configuration.terminals if one.name in configuration.ignore
+        )
+        unnamed = {*configuration.ignore, *self._keywords.values()}
         patterns = sorted(
-            (one for one in configuration.terminals if one.name not in self._keywords.values()),
+            (one for one in configuration.terminals if one.name not in unnamed),
             key=lambda one: (-one.priority, one.name != "WORD", -one.pattern.max_width, one.name),
         )
-        self._pattern = re.compile("|".join(f"(?P<{one.name}>{one.pattern.to_regexp()})" for one in patterns))
-        self._ignored = frozenset(configuration.ignore)
+        named = "|".join(f"(?P<{one.name}>{one.pattern.to_regexp()})" for one in patterns)
+        self._pattern = re.compile(f"(?:{passed})?(?:{named})")
 
     def lex(self, lexer_state: LexerState, _parser_state: object) -> Iterator[LarkToken]:
         """The tokens of the text; every character that is no white space is in one."""
-        for match in self._pattern.finditer(str(lexer_state.text.text)):
-            kind, text = match.lastgroup, match[0]
+        keywords = self._keywords
+        # White space is passed in front of a token: none is left behind the last one.
+        for match in self._pattern.finditer(str(lexer_state.text.text).rstrip()):
+            kind = match.lastgroup or ""
+            text = match[kind]
             if kind == "WORD":
-                kind = self._keywords.get(text.lower(), kind)
-            elif kind is None or kind in self._ignored:
-                continue
-            yield LarkToken(kind, text, match.start(), end_pos=match.end())
+                kind = keywords.get(text.lower(), kind)
+            end = match.end()
+            yield LarkToken(kind, text, end - len(text), None, None, None, None, end)
 
 
 class _KeptTerminals(PostLex):
@@ -202,8 +207,7 @@ def _unmoving(text: str, time_zone: str) -> Query:
     return _date(text, _draft(text, None), time_zone, _EPOCH)
 
 
-@dataclass(frozen=True, slots=True)
-class _Draft:
+class _Draft(NamedTuple):
     """What reading found: the search (with holes where there are problems), and whether its meaning moves with time."""
 
     written: Written
