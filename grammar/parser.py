@@ -137,7 +137,7 @@ _LARK: Final = Lark(
     lexer=_Lexer,
     start="query",
     postlex=_KeptTerminals(),
-    maybe_placeholders=True,
+    maybe_placeholders=False,
 )
 
 
@@ -517,11 +517,10 @@ class _Builder:
         for key in sort.children:
             if not isinstance(key, Tree) or len(self.problems) >= MAX_PROBLEMS:
                 continue
-            name, direction = key.children
-            word = _token(name)
+            word, *directions = map(_token, key.children)
             if not word:
                 continue
-            begin, end = end, _span(direction if isinstance(direction, LarkToken) else word).end
+            begin, end = end, _span((word, *directions)[-1]).end
             field = find_field(word)
             if field is None:
                 self.problems.append(_unknown("unknown_sort_key", f"cannot sort by '{word}', which is no field", word))
@@ -531,9 +530,7 @@ class _Builder:
                 fix = Fix(begin, end, "")
                 self.problems.append(Problem("duplicate_sort_key", message, span.start, span.end, fix=fix))
             else:
-                keys.append(
-                    SortKey(field.name, descending=isinstance(direction, LarkToken) and direction.type == "DESC")
-                )
+                keys.append(SortKey(field.name, descending=any(one.type == "DESC" for one in directions)))
         return tuple(keys)
 
 
