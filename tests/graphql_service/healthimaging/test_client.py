@@ -147,7 +147,7 @@ def test_faults_are_errors_of_ours(
     with pytest.raises(error) as refused:
         search(client)
     assert (type(refused.value), str(refused.value)) == (error, message)
-    assert time.monotonic() - begun < QUICK.healthimaging_call_seconds + 5
+    assert time.monotonic() - begun < QUICK.healthimaging_call_seconds + 1
     # The next one passes: nothing is left behind in the gate.
     faults.next.clear()
     assert len(search(client)[0]) == 50
@@ -187,7 +187,7 @@ def test_a_deadline_ends_a_call(client: HealthImagingClient, faults: Faults) -> 
     begun = time.monotonic()
     with pytest.raises(StoreTimeout):
         client.search_image_sets(DATASTORE, {}, 50, None, deadline=begun + 0.2)
-    assert time.monotonic() - begun < 2.5
+    assert time.monotonic() - begun < 1
 
 
 def test_a_service_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -253,7 +253,7 @@ def test_a_gate_waits_for_a_second_after_the_answer() -> None:
     with pytest.raises(Throttled):
         gate.enter(left + 0.5)
     gate.enter(left + 5)
-    assert 1 <= time.monotonic() - left < 4
+    assert 1 <= time.monotonic() - left < 1.5
 
 
 @pytest.mark.parametrize(
