@@ -14,6 +14,7 @@ import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from itertools import chain
 from math import inf
 from pathlib import Path
 from statistics import median
@@ -46,20 +47,20 @@ def without_delay() -> HealthImagingStore:
     return HealthImagingStore(client, UNLIMITED)
 
 
-def read_pages(store: Store, query: str, size: int) -> tuple[list[ImageSet], int]:
-    rows: list[ImageSet] = []
+def read_pages(store: Store, query: str, size: int) -> tuple[list[list[ImageSet]], int]:
+    pages: list[list[ImageSet]] = []
     request, requests = PageRequest(size), 0
     while True:
         page = search(store, Inquiry(DATASTORE, query), request, NOW)
-        rows += page.image_sets
+        pages.append(list(page.image_sets))
         requests += page.requests
         if not page.has_next_page:
-            return rows, requests
+            return pages, requests
         assert page.end_cursor
         request = PageRequest(size, after=read_cursor(page.end_cursor))
 
 
-def compare(store: Store, rows: list[ImageSet], count: int) -> None:
+def compare(store: Store, embedded: Store, rows: list[ImageSet], count: int) -> None:
     outcomes: Counter[str] = Counter()
     for query in make_queries(count, rows):
         asked = parse(query, now=NOW).search
@@ -67,13 +68,14 @@ def compare(store: Store, rows: list[ImageSet], count: int) -> None:
         expected = sorted(filter(predicate(asked.where), rows), key=lambda row: rank(place(row, asked.sort)))
         # A page costs a call or more: small ones are for short answers.
         size = next(size for size, most in ((1, 60), (7, 500), (50, 3_000), (500, inf)) if len(expected) <= most)
-        found, requests = read_pages(store, query, size)
-        outcomes["same" if found == expected else "DIFFERENT"] += 1
+        pages, requests = read_pages(store, query, size)
+        same = list(chain(*pages)) == expected and pages == read_pages(embedded, query, size)[0]
+        outcomes["same" if same else "DIFFERENT"] += 1
         outcomes[f"pages of {size}"] += 1
-        outcomes["rows"] += len(found)
+        outcomes["rows"] += len(expected)
         outcomes["requests"] += requests
-        if found != expected:
-            print(f"different: {query}")
+        if not same:
+            print(f"different: {query}", flush=True)
     print(f"{count} queries: {dict(outcomes)}")
 
 
@@ -139,8 +141,8 @@ def main() -> None:
                 time_pages(store)
                 time_branches(store)
                 time_clients(Settings())
-            with closing(without_delay()) as store:
-                compare(store, rows, given.queries)
+            with closing(without_delay()) as store, closing(SQLiteStore(Path(folder) / "store.db")) as embedded:
+                compare(store, embedded, rows, given.queries)
         finally:
             service.terminate()
             service.wait()
