@@ -52,7 +52,8 @@ def read_pages(store: Store, query: str, size: int) -> tuple[list[list[ImageSet]
     request, requests = PageRequest(size), 0
     while True:
         page = search(store, Inquiry(DATASTORE, query), request, NOW)
-        pages.append(list(page.image_sets))
+        if page.image_sets:  # a search that is scanned may end with an empty page
+            pages.append(list(page.image_sets))
         requests += page.requests
         if not page.has_next_page:
             return pages, requests
