@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Final
+from typing import Final, cast
 
 from grammar.criteria import (
     And,
@@ -16,6 +16,7 @@ from grammar.criteria import (
     Operator,
     Or,
     Range,
+    Scalar,
     Search,
     When,
 )
@@ -34,6 +35,42 @@ def canonical(search: Search) -> str:
     where = "*" if isinstance(search.where, Everything) else _write(search.where)
     keys = [f"{key.field} {'desc' if key.descending else 'asc'}" for key in search.sort]
     return f"{where} sort {', '.join(keys)}" if keys else where
+
+
+def shape(search: Search) -> str:
+    """A written search with `?` for each of its values: what may be told where those may not."""
+    return canonical(Search(_mask(search.where), search.sort))
+
+
+def _mask(condition: Condition) -> Condition:
+    match condition:
+        case And(children):
+            return And(tuple(map(_mask, children)))
+        case Or(children):
+            return Or(tuple(map(_mask, children)))
+        case Not(child):
+            return Not(_mask(child))
+        case Comparison(field, operator, operand):
+            return Comparison(field, operator, _mask_operand(operator, operand))
+        case Everything():
+            return condition
+
+
+def _mask_operand(operator: Operator, operand: Operand) -> Operand:
+    value = When("?")
+    match operator:
+        case Operator.EXISTS:
+            return None
+        case Operator.BETWEEN | Operator.RANGE:
+            return Interval(value, value)
+        case Operator.IN:
+            assert isinstance(operand, tuple)
+            # For the printer alone: a list of a search holds no dates.
+            return cast("tuple[Scalar, ...]", (value,) * len(operand))
+        case Operator.LIKE:
+            return "?"
+        case _:
+            return value
 
 
 def _write(condition: Condition) -> str:

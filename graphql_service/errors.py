@@ -4,6 +4,7 @@ ServiceError
 ├── DataStoreNotFound     DATASTORE_NOT_FOUND   no such data store, or none was named where there are several
 ├── InvalidArgument       INVALID_ARGUMENT      an argument is out of its range or fits no other argument
 ├── InvalidCursor         INVALID_CURSOR        a cursor that is malformed or belongs to another search
+├── LimitExceeded         LIMIT_EXCEEDED        a request asks for more than the service's limits allow
 ├── UnsupportedSearch     UNSUPPORTED_SEARCH    the store cannot answer this search exactly
 ├── ScanBudget            SCAN_BUDGET           the search needs more requests for one page than the budget allows
 ├── StoreError            STORE_UNAVAILABLE     the store did not answer
@@ -12,6 +13,8 @@ ServiceError
 │   ├── Throttled         THROTTLED             the store was asked too much: how long to wait
 │   ├── AccessDenied      ACCESS_DENIED         the service's credentials may not do this
 │   └── DataStoreNotActive DATASTORE_NOT_ACTIVE the data store is being made or deleted
+├── Unauthenticated       UNAUTHENTICATED       who asks is not known
+├── AuditError            AUDIT_UNAVAILABLE     what was read cannot be written down, so it is not told
 ├── LoadError             LOAD_FAILED           a source cannot be read
 └── SettingError          INVALID_SETTING       a setting or a command-line argument is wrong
 
@@ -45,6 +48,21 @@ class InvalidCursor(ServiceError):
     """A cursor that is malformed, or that belongs to another search."""
 
     code = "INVALID_CURSOR"
+
+
+class LimitExceeded(ServiceError):
+    """A request is larger than a limit allows: the limit's name (a field of `settings.Limits`), maximum, actual value.
+
+    `what` says what was measured, as the subject of the message.
+    """
+
+    code = "LIMIT_EXCEEDED"
+
+    def __init__(self, limit: str, maximum: int, actual: int, what: str) -> None:
+        super().__init__(f"{what}: {actual:,}, and at most {maximum:,} are allowed (IMAGESETS_MAX_{limit.upper()})")
+        self.limit = limit
+        self.maximum = maximum
+        self.actual = actual
 
 
 class UnsupportedSearch(ServiceError):
@@ -95,6 +113,18 @@ class DataStoreNotActive(StoreError):
     """The data store is being made or deleted, or its making failed."""
 
     code = "DATASTORE_NOT_ACTIVE"
+
+
+class Unauthenticated(ServiceError):
+    """Who asks is not known: no credentials, or none that are valid."""
+
+    code = "UNAUTHENTICATED"
+
+
+class AuditError(ServiceError):
+    """The audit log cannot be written; without it nothing is answered."""
+
+    code = "AUDIT_UNAVAILABLE"
 
 
 class LoadError(ServiceError):

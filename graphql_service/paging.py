@@ -15,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 from types import NoneType
 from typing import Any, Final
 
+from grammar.criteria import Search
 from grammar.problems import Problem
 from graphql_service.errors import InvalidArgument, InvalidCursor
 from graphql_service.image_set import ImageSet
@@ -229,7 +230,8 @@ class Page:
     """The image sets of one page in the order of the search, and what it took to find them.
 
     `complete` is False where the store's budget ended before the page was full; `scanned` counts the image sets read
-    for it, `requests` the requests to the store. `dated` is the instant that relative dates were counted from.
+    for it, `requests` the requests to the store. `search` is what was searched for, as written, and `dated` the instant
+    that its relative dates were counted from.
     `resume` is where reading forward goes on if not behind the last row. Of a store that is scanned, `known` counts
     the image sets that are known to meet the search, from its start on, and `has_next_page` is False only where the
     search is known to have ended: the last page may be empty.
@@ -244,6 +246,7 @@ class Page:
     complete: bool
     notices: tuple[Problem, ...]
     dated: datetime
+    search: Search
     resume: str | None = None
     known: int | None = None
 

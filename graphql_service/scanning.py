@@ -22,6 +22,7 @@ from math import inf
 from typing import Final
 
 from grammar.criteria import Comparison, Condition, Everything, Operator, Range, SortKey, conjunction
+from graphql_service.deadlines import keep
 from graphql_service.errors import InvalidCursor, ScanBudget, StoreError
 from graphql_service.image_set import ImageSet, Value
 from graphql_service.matching import predicate
@@ -541,7 +542,7 @@ class _Merger:
             and not reader.in_tail
             and sum(level > least for level in reader.levels) < self._reading.page // 2
         ]
-        answers = list(pool.map(_Reader.read, (*needed, *soon)))
+        answers = list(pool.map(keep(_Reader.read), (*needed, *soon)))
         for reader, rows in zip((*needed, *soon), answers, strict=True):
             self._keep(self._readers.index(reader), rows or [])
         return None not in answers[: len(needed)]

@@ -21,6 +21,7 @@ from grammar.printer import canonical
 from grammar.problems import Problem, QueryError
 from graphql_service.errors import DataStoreNotFound, InvalidArgument, InvalidCursor, UnsupportedSearch
 from graphql_service.image_set import Datastore
+from graphql_service.metrics import SCAN_REQUESTS, SCANNED
 from graphql_service.ordering import place
 from graphql_service.paging import FINGERPRINT_SIZE, Cursor, Page, PageRequest
 from graphql_service.planning import make_plan
@@ -93,7 +94,7 @@ def search(store: Store, inquiry: Inquiry, page_request: PageRequest, now: datet
     if len(cursors) == 2 and _date(inquiry, written, zone, cursors[1].dated) != dated:
         raise InvalidCursor("'after' and 'before' come from searches of different days: use cursors of one search")
     if store.capabilities.tokens:
-        return _scan(store, inquiry, page_request, dated, fingerprint, instant, notices)
+        return _scan(store, inquiry, page_request, written, dated, fingerprint, instant, notices)
     size = page_request.size
     answer = store.fetch(
         Request(
@@ -119,6 +120,7 @@ def search(store: Store, inquiry: Inquiry, page_request: PageRequest, now: datet
         complete=True,
         notices=notices,
         dated=instant,
+        search=written,
     )
 
 
@@ -143,6 +145,7 @@ def _scan(
     store: Store,
     inquiry: Inquiry,
     page_request: PageRequest,
+    written: Search,
     dated: Search,
     fingerprint: bytes,
     instant: datetime,
@@ -161,6 +164,8 @@ def _scan(
     plan = make_plan(dated, store.capabilities)
     # An empty page still says whether there is more.
     found = scan(store, inquiry.datastore_id, plan, max(size, 1), mark)
+    SCANNED.observe(found.scanned)
+    SCAN_REQUESTS.observe(found.requests)
     cursors = [Cursor(fingerprint, instant, mark.place, mark.progress).encode() for mark in found.marks[:size]]
     resume = None
     if found.end is not None and not found.complete:
@@ -175,6 +180,7 @@ def _scan(
         complete=found.complete,
         notices=notices,
         dated=instant,
+        search=written,
         resume=resume,
         known=found.known,
     )

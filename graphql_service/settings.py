@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, TypeAlias
 
 from platformdirs import user_data_path
 
 from graphql_service.errors import SettingError
 
-_PAGE_LIMIT: Final = 500
+#: No page holds more.
+PAGE_LIMIT: Final = 500
 _CALLS_LIMIT: Final = 100_000
 _SECONDS_LIMIT: Final = 3_600
+_LIMITS_LIMIT: Final = 1_000_000_000
+
+
+#: From a variable's name and its text to the setting's value. Raises SettingError.
+_Reader: TypeAlias = Callable[[str, str], Any]
 
 
 def default_store() -> str:
@@ -23,13 +30,48 @@ def default_store() -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
-    """What a variable says, or what holds where it is not set.
+class Limits:
+    """What one request may cost at most; each is IMAGESETS_MAX_… in upper case.
 
-    `store`: the store's URL (IMAGESETS_STORE). `max_page`: rows a page holds at most (IMAGESETS_MAX_PAGE).
-    `scan_requests` and `scan_seconds`: the budget of one page of a store that is scanned (IMAGESETS_SCAN_REQUESTS,
-    IMAGESETS_SCAN_SECONDS). The others are IMAGESETS_HEALTHIMAGING_…: `rate`, calls a second; `connect_seconds` and
-    `read_seconds`, the longest silence of one attempt; `call_seconds`, a call as a whole, with its attempts and waits.
+    Of a GraphQL document: `document_tokens`; `document_depth`, how deep its fields stand, fragments followed;
+    `nesting`, how deep brackets stand within each other, in the document and in the variables;
+    `document_aliases` and `document_root_fields` of one operation, fragments followed; `document_directives`,
+    `document_fragments`, each as written. Of a request: `cost`, how many fields its answer may hold, by the page sizes
+    that it asks for; `node_ids`, how many `nodes` takes; `cursor_length` in characters; `body_bytes`, unpacked;
+    `variables_bytes`; `answer_bytes`; `request_seconds` until the work on it is stopped. Of all: `requests` at once.
+    """
+
+    document_tokens: int = 2_000
+    document_depth: int = 20
+    nesting: int = 100
+    document_aliases: int = 50
+    document_root_fields: int = 20
+    document_directives: int = 50
+    document_fragments: int = 50
+    cost: int = 60_000
+    node_ids: int = 500
+    cursor_length: int = 16_384
+    body_bytes: int = 1_000_000
+    variables_bytes: int = 250_000
+    answer_bytes: int = 100_000_000
+    request_seconds: int = 30
+    requests: int = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a variable says, or what holds where it is not set: `max_page` is IMAGESETS_MAX_PAGE, and so on.
+
+    `store`: the store's URL. `max_page`: rows a page holds at most. `scan_requests` and `scan_seconds`: the budget of
+    one page of a store that is scanned. `healthimaging_rate`, calls a second; `healthimaging_connect_seconds` and
+    `…_read_seconds`, the longest silence of one attempt; `…_call_seconds`, a call as a whole, with its attempts and
+    waits. `limits` are IMAGESETS_MAX_….
+
+    `auth`: how whoever asks is known. `allowed_hosts`: the host names by which the service may be called;
+    `allowed_origins`: the origins, other than its own, whose pages may ask it; "*" is any. `trusted_proxies`: whose
+    forwarded headers are believed; `root_path`: what a proxy has in front of the service's paths. `introspection`,
+    `suggestions` (of names, in GraphQL's errors) and `graphiql` may be off. `audit_log`: a file, `-` for standard
+    output, or nothing; `audit_ids`: with every image set's id. `log_level`: from which level on the log is written.
     """
 
     store: str = field(default_factory=default_store)
@@ -40,32 +82,91 @@ class Settings:
     healthimaging_connect_seconds: int = 3
     healthimaging_read_seconds: int = 10
     healthimaging_call_seconds: int = 20
-
-
-#: Each whole-number setting: its variable and its largest value.
-_COUNTS: Final = {
-    "max_page": ("IMAGESETS_MAX_PAGE", _PAGE_LIMIT),
-    "scan_requests": ("IMAGESETS_SCAN_REQUESTS", _CALLS_LIMIT),
-    "scan_seconds": ("IMAGESETS_SCAN_SECONDS", _SECONDS_LIMIT),
-    "healthimaging_rate": ("IMAGESETS_HEALTHIMAGING_RATE", _CALLS_LIMIT),
-    "healthimaging_connect_seconds": ("IMAGESETS_HEALTHIMAGING_CONNECT_SECONDS", _SECONDS_LIMIT),
-    "healthimaging_read_seconds": ("IMAGESETS_HEALTHIMAGING_READ_SECONDS", _SECONDS_LIMIT),
-    "healthimaging_call_seconds": ("IMAGESETS_HEALTHIMAGING_CALL_SECONDS", _SECONDS_LIMIT),
-}
+    auth: str = "none"
+    allowed_hosts: tuple[str, ...] = ("localhost", "127.0.0.1", "[::1]", "runtime-localhost")
+    allowed_origins: tuple[str, ...] = ()
+    trusted_proxies: tuple[str, ...] = ("127.0.0.1",)
+    root_path: str = ""
+    introspection: bool = True
+    suggestions: bool = True
+    graphiql: bool = True
+    audit_log: str = ""
+    audit_ids: bool = False
+    log_level: str = "info"
+    limits: Limits = field(default_factory=Limits)
 
 
 def read_settings(environ: Mapping[str, str]) -> Settings:
     """The settings of an environment; an unset or empty variable keeps its default. Raises SettingError."""
-    store = environ.get("IMAGESETS_STORE") or default_store()
-    if not store.startswith(("sqlite:///", "healthimaging://")):
-        raise SettingError(
-            "IMAGESETS_STORE must be a URL such as sqlite:///path/to/file.db or healthimaging://us-east-1"
-        )
-    counts = {name: _read_count(key, environ[key], limit) for name, (key, limit) in _COUNTS.items() if environ.get(key)}
-    return Settings(store, **counts)
+
+    def read(readers: Mapping[str, _Reader], prefix: str) -> dict[str, Any]:
+        keys = {name: f"{prefix}{name.upper()}" for name in readers}
+        return {name: readers[name](key, environ[key]) for name, key in keys.items() if environ.get(key)}
+
+    limits = Limits(**read({each.name: _count(_LIMITS_LIMIT) for each in fields(Limits)}, "IMAGESETS_MAX_"))
+    return Settings(limits=limits, **read(_READERS, "IMAGESETS_"))
 
 
-def _read_count(key: str, text: str, limit: int) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) <= len(str(limit)) and 1 <= int(text) <= limit):
-        raise SettingError(f"{key} must be a whole number from 1 to {limit}; it is '{text}'")
-    return int(text)
+def _count(limit: int) -> _Reader:
+    def read(key: str, text: str) -> int:
+        if not (text.isascii() and text.isdigit() and len(text) <= len(str(limit)) and 1 <= int(text) <= limit):
+            raise SettingError(f"{key} must be a whole number from 1 to {limit}; it is '{text}'")
+        return int(text)
+
+    return read
+
+
+def _matching(pattern: str, what: str) -> _Reader:
+    def read(key: str, text: str) -> str:
+        if re.fullmatch(pattern, text) is None:
+            raise SettingError(f"{key} must be {what}")
+        return text
+
+    return read
+
+
+def _list_of(read_one: _Reader) -> _Reader:
+    def read(key: str, text: str) -> tuple[str, ...]:
+        return tuple(read_one(key, part.strip()) for part in text.split(","))
+
+    return read
+
+
+def _read_switch(key: str, text: str) -> bool:
+    if text not in ("on", "off"):
+        raise SettingError(f"{key} must be on or off; it is '{text}'")
+    return text == "on"
+
+
+def _read_text(_key: str, text: str) -> str:
+    return text
+
+
+#: How each setting is read.
+_READERS: Final[Mapping[str, _Reader]] = {
+    "store": _matching(
+        "(sqlite:///|healthimaging://).*", "a URL such as sqlite:///path/to/file.db or healthimaging://us-east-1"
+    ),
+    "max_page": _count(PAGE_LIMIT),
+    "scan_requests": _count(_CALLS_LIMIT),
+    "scan_seconds": _count(_SECONDS_LIMIT),
+    "healthimaging_rate": _count(_CALLS_LIMIT),
+    "healthimaging_connect_seconds": _count(_SECONDS_LIMIT),
+    "healthimaging_read_seconds": _count(_SECONDS_LIMIT),
+    "healthimaging_call_seconds": _count(_SECONDS_LIMIT),
+    "auth": _matching("none|oidc|keys", "none, oidc or keys"),
+    "allowed_hosts": _list_of(
+        _matching(r"\*|[^\s/:*]+|\[[0-9a-fA-F:.]+\]", "host names without ports, parted by commas")
+    ),
+    "allowed_origins": _list_of(
+        _matching(r"\*|https?://[^\s/?#@*]+", "origins such as https://portal.example.org, parted by commas, or *")
+    ),
+    "trusted_proxies": _list_of(_matching(r"\*|[0-9a-fA-F:.]+(/[0-9]+)?", "addresses or networks, parted by commas")),
+    "root_path": _matching("(/[A-Za-z0-9._~-]+)+", "a path such as /imagesets"),
+    "introspection": _read_switch,
+    "suggestions": _read_switch,
+    "graphiql": _read_switch,
+    "audit_log": _read_text,
+    "audit_ids": _read_switch,
+    "log_level": _matching("info|warning|error", "info, warning or error"),
+}

@@ -8,10 +8,13 @@ from dataclasses import dataclass, field
 from typing import TypeAlias, TypeVar
 
 from anyio.to_thread import run_sync
+from graphql import DocumentNode
 from strawberry.dataloader import DataLoader
 from strawberry.types import Info
 
+from graphql_service.auditing import Reading
 from graphql_service.image_set import ImageSet, ImageSetVersion
+from graphql_service.settings import Limits
 from graphql_service.stores.base import Store
 
 #: A data store's id and an image set's id in it.
@@ -24,19 +27,29 @@ _Found = TypeVar("_Found")
 class Context:
     """What the resolvers of one request work with. `max_page` is how many rows a page holds at most.
 
-    A loader answers None for an image set, or a data store, that does not exist or has nothing of the kind.
+    `document` is the request's, valid and within the limits. `readings` grow by whatever is read of image sets. A
+    loader answers None for an image set, or a data store, that does not exist or has nothing of the kind.
     """
 
     store: Store
+    limits: Limits
     max_page: int
+    document: DocumentNode | None = None
+    readings: list[Reading] = field(default_factory=list)
     image_sets: DataLoader[Key, ImageSet | None] = field(init=False)
     versions: DataLoader[Key, tuple[ImageSetVersion, ...] | None] = field(init=False)
     metadata: DataLoader[Key, Mapping[str, object] | None] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.image_sets = _make_loader(self.store, self.store.image_sets)
+        self.image_sets = _make_loader(self.store, self._read_image_sets)
         self.versions = _make_loader(self.store, self.store.versions)
         self.metadata = _make_loader(self.store, self.store.metadata)
+
+    def _read_image_sets(self, datastore_id: str, image_set_ids: Sequence[str]) -> Mapping[str, ImageSet]:
+        found = self.store.image_sets(datastore_id, image_set_ids)
+        if found:
+            self.readings.append(Reading("imageSet", datastore_id, None, tuple(found)))
+        return found
 
 
 RequestInfo: TypeAlias = Info[Context, None]

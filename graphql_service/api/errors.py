@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import logging
 from traceback import extract_tb, format_list
-from typing import Final
+from typing import Any, Final
 from uuid import uuid4
 
 from graphql import GraphQLError, GraphQLSyntaxError
 
 from grammar.problems import QueryError, to_json
-from graphql_service.errors import ServiceError, Throttled
+from graphql_service.errors import LimitExceeded, ServiceError, Throttled
+from graphql_service.metrics import ERRORS, QUERY_PROBLEMS
 
 INVALID_QUERY: Final = "INVALID_QUERY"
 INTERNAL: Final = "INTERNAL_SERVER_ERROR"
@@ -24,10 +25,21 @@ _logger = logging.getLogger(__name__)
 
 def describe_error(error: GraphQLError, *, executing: bool) -> GraphQLError:
     """The error with its code; `executing` says whether the document was found valid before."""
+    described = _describe(error, executing=executing)
+    code = str((described.extensions or {})["code"])
+    ERRORS.labels(code).inc()
+    for problem in cause.problems if isinstance(cause := _cause(error), QueryError) else ():
+        QUERY_PROBLEMS.labels(problem.code).inc()
+    return described
+
+
+def _describe(error: GraphQLError, *, executing: bool) -> GraphQLError:
     cause = _cause(error)
     match cause:
         case Throttled():
             return _recast(error, str(cause), code=cause.code, retryAfter=cause.retry_after)
+        case LimitExceeded():
+            return _recast(error, str(cause), **describe_limit(cause))
         case ServiceError():
             return _recast(error, str(cause), code=cause.code)
         case QueryError():
@@ -41,6 +53,11 @@ def describe_error(error: GraphQLError, *, executing: bool) -> GraphQLError:
         case _:
             message, incident = mask(cause)
             return _recast(error, message, code=INTERNAL, id=incident)
+
+
+def describe_limit(limit: LimitExceeded) -> dict[str, Any]:
+    """The extensions of an error that says which limit a request exceeds."""
+    return {"code": limit.code, "limit": limit.limit, "maximum": limit.maximum, "actual": limit.actual}
 
 
 def mask(error: Exception) -> tuple[str, str]:

@@ -38,7 +38,9 @@ from graphql_service.api.types import (
     read_page,
     read_problem,
 )
-from graphql_service.errors import InvalidArgument, InvalidCursor
+from graphql_service.auditing import Reading
+from graphql_service.errors import InvalidArgument, InvalidCursor, LimitExceeded
+from graphql_service.metrics import QUERY_PROBLEMS
 from graphql_service.paging import Page, read_page_request, read_page_size
 from graphql_service.searching import Inquiry, choose_datastore, read_zone
 
@@ -116,6 +118,7 @@ async def search_image_sets(
 ) -> ImageSetConnection:
     """One page; its count is taken only where it is selected."""
     store = info.context.store
+    _check_cursors(info.context, after, before)
     page_request = read_page_request(first, last, after, before, info.context.max_page)
     condition = read_filter(filter, _written(info, "filter"), info.variable_values)
     text, bound, order, zone = query or "", _read_variables(variables), read_order(order_by), time_zone or "UTC"
@@ -126,6 +129,8 @@ async def search_image_sets(
         return inquiry, searching.search(store, inquiry, page_request)
 
     inquiry, page = await run_sync(run)
+    ids = tuple(image_set.image_set_id for image_set in page.image_sets)
+    info.context.readings.append(Reading("imageSets", inquiry.datastore_id, page.search, ids))
 
     async def count() -> searching.TotalCount:
         return await run_sync(lambda: searching.count(store, inquiry, now=page.dated, page=page))
@@ -159,8 +164,8 @@ async def find_nodes(
 ) -> list[Node | None]:
     """Relay's plural node; a malformed id is an error in its own place alone."""
     context = info.context
-    if len(ids) > context.max_page:
-        raise InvalidArgument(f"'ids' must hold at most {context.max_page} ids; it holds {len(ids)}")
+    if len(ids) > context.limits.node_ids:
+        raise LimitExceeded("node_ids", context.limits.node_ids, len(ids), "ids that 'nodes' is asked for")
     found = await gather(*[_load_node(context, text) for text in ids], return_exceptions=True)
     # GraphQL takes an exception among the items for the error of that item.
     return cast("list[Node | None]", found)
@@ -175,6 +180,7 @@ async def list_datastores(
 ) -> DatastoreConnection:
     """A page of a short list."""
     first, last = read_page_size(first, last, info.context.max_page)
+    _check_cursors(info.context, after, before)
     low, high = _read_datastore_cursor(after), _read_datastore_cursor(before)
     records = await run_sync(info.context.store.datastores)
     between = [
@@ -235,6 +241,8 @@ async def analyse_search(
         await run_sync(choose_datastore, info.context.store, datastore_id)
     zone = read_zone(time_zone or "UTC").key
     analysis = analyse(query, _read_variables(variables), zone, now)
+    for problem in analysis.problems:
+        QUERY_PROBLEMS.labels(problem.code).inc()
     described = describe_analysis(analysis)
     return SearchAnalysis(
         canonical=analysis.canonical,
@@ -277,6 +285,14 @@ async def _load_node(context: Context, text: str) -> Node | None:
         datastore = await run_sync(context.store.datastore, node_id.datastore_id)
         return None if datastore is None else read_datastore(datastore)
     return None
+
+
+def _check_cursors(context: Context, *cursors: str | None) -> None:
+    """Refuse a cursor that is longer than any of ours before it is read. Raises LimitExceeded."""
+    maximum = context.limits.cursor_length
+    for cursor in cursors:
+        if cursor is not None and len(cursor) > maximum:
+            raise LimitExceeded("cursor_length", maximum, len(cursor), "characters in the cursor")
 
 
 def _read_datastore_cursor(cursor: str | None) -> str | None:

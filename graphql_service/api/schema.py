@@ -1,14 +1,14 @@
-"""The schema as a whole: how an operation is answered, and its text."""
+"""The schema as a whole, and its text."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Final
 
 import strawberry
-from graphql import GraphQLError
-from strawberry.exceptions import MissingQueryError
+from graphql import GraphQLError, GraphQLSchema
+from strawberry.extensions import SchemaExtension
 from strawberry.schema.config import StrawberryConfig
-from strawberry.schema.exceptions import CannotGetOperationTypeError
 from strawberry.types import ExecutionContext
 
 from graphql_service.api.context import Context
@@ -17,30 +17,32 @@ from graphql_service.api.resolvers import Query
 from graphql_service.api.scalars import SCALARS
 
 
+class _ReadDocument(SchemaExtension):
+    """Executes the document that the request's context brings: it was parsed and validated before."""
+
+    def on_parse(self) -> Iterator[None]:
+        context: Context = self.execution_context.context
+        self.execution_context.graphql_document = context.document
+        yield
+
+    def on_validate(self) -> Iterator[None]:
+        self.execution_context.pre_execution_errors = []
+        yield
+
+
 class _Schema(strawberry.Schema):
+    @property
+    def graphql_schema(self) -> GraphQLSchema:
+        """The schema as graphql-core has it. Strawberry's own extensions take it from the same place."""
+        return self._schema
+
     def process_errors(self, errors: list[GraphQLError], execution_context: ExecutionContext | None = None) -> None:
         """Give every error its code, in place: all of a request's errors pass here, once. Nothing else logs them."""
         executing = execution_context is not None and execution_context.result is not None
         errors[:] = [describe_error(error, executing=executing) for error in errors]
 
 
-schema: Final = _Schema(Query, config=StrawberryConfig(scalar_map=SCALARS))
-
-
-async def answer(
-    query: str, variables: dict[str, object] | None, operation_name: str | None, context: Context
-) -> dict[str, object]:
-    """The answer to one operation as GraphQL over HTTP sends it: `data` is absent where nothing was executed."""
-    try:
-        result = await schema.execute(query, variables, context, operation_name=operation_name)
-    except (CannotGetOperationTypeError, MissingQueryError):
-        missing = "the document has no operation" + (f" named '{operation_name}'" if operation_name else "")
-        return {"errors": [{"message": missing, "extensions": {"code": "BAD_USER_INPUT"}}]}
-    errors = result.errors or []
-    answered: dict[str, object] = {"errors": [error.formatted for error in errors]} if errors else {}
-    if result.data is not None or any(error.path for error in errors):
-        answered["data"] = result.data
-    return answered
+schema: Final = _Schema(Query, config=StrawberryConfig(scalar_map=SCALARS), extensions=[_ReadDocument])
 
 
 def print_schema() -> str:

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from io import BufferedReader
+from ipaddress import ip_address
 from itertools import chain
 from pathlib import Path
 from typing import IO, Final, NoReturn, TypeVar
@@ -62,6 +63,7 @@ _HEALTHIMAGING: Final = "healthimaging:"
 _DATASTORE_ID: Final = re.compile("[0-9a-z]{32}")
 #: So many refused lines of a source are named; the others are counted.
 _NAMED_LINES: Final = 20
+_GRACE_SECONDS: Final = 5
 _QUERY_TO_TRY: Final = "patient = SUBJECT08701"
 
 
@@ -515,26 +517,56 @@ def schema() -> None:
 @click.option("--port", type=click.IntRange(0, 65_535), default=8000, show_default=True, help="0 takes any free one.")
 @_store_option
 @click.option("--sample", "with_sample", is_flag=True, help="Load the bundled sample first, where it is not there.")
-def serve(*, host: str, port: int, url: str | None, with_sample: bool) -> None:
+@click.option(
+    "--allow-anonymous", is_flag=True, help="Let anybody search, from other machines too (IMAGESETS_AUTH=none)."
+)
+def serve(*, host: str, port: int, url: str | None, with_sample: bool, allow_anonymous: bool) -> None:
     """Serve GraphQL over HTTP until Ctrl-C."""
     # GraphQL and the web server are slow to import.
     import uvicorn
 
     from graphql_service.web.app import create_app
+    from graphql_service.web.telemetry import configure_log
 
     settings = read_settings(os.environ)
     settings = replace(settings, store=url or settings.store)
+    if settings.auth == "none" and not (allow_anonymous or _is_loopback(host)):
+        raise SettingError(
+            f"IMAGESETS_AUTH is none, and on {host} other machines can ask: set it to keys or oidc, or say"
+            " --allow-anonymous"
+        )
     if with_sample:
         with closing(_open_embedded(url, create=True)) as embedded:
             _load_sample(embedded)
     with closing(_open_store(url)) as store, _listen(host, port) as listener:
-        # No access log: a GET's address holds its query, and a query holds a patient's values.
-        config = uvicorn.Config(create_app(store, settings), log_level="warning", access_log=False)
+        app = create_app(store, settings)
+        config = uvicorn.Config(
+            app,
+            # No access log: a GET's address holds its query, and a query holds a patient's values.
+            access_log=False,
+            log_config=None,
+            server_header=False,
+            ws="none",
+            proxy_headers=True,
+            forwarded_allow_ips=list(settings.trusted_proxies),
+            root_path=settings.root_path,
+            # What is running ends by its own deadline.
+            timeout_graceful_shutdown=settings.limits.request_seconds + _GRACE_SECONDS,
+        )
+        configure_log(settings.log_level)
         _welcome(listener, settings.store, with_sample=with_sample)
         try:
             uvicorn.Server(config).run(sockets=[listener])
         except KeyboardInterrupt:
             _say("Stopped.")
+
+
+def _is_loopback(host: str) -> bool:
+    """Whether only this machine can reach a server that listens there."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _load_sample(store: SQLiteStore) -> None:

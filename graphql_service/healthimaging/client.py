@@ -13,7 +13,7 @@ import time
 import zlib
 from collections import deque
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from io import BytesIO
@@ -35,6 +35,7 @@ from botocore.parsers import ResponseParserError
 from botocore.session import get_session
 from botocore.utils import parse_timestamp
 
+from graphql_service.deadlines import expires
 from graphql_service.errors import (
     AccessDenied,
     DataStoreNotActive,
@@ -46,6 +47,7 @@ from graphql_service.errors import (
     StoreTimeout,
     Throttled,
 )
+from graphql_service.metrics import HEALTHIMAGING_RETRIES, HEALTHIMAGING_THROTTLES, time_store
 from graphql_service.settings import Settings
 
 if TYPE_CHECKING:
@@ -124,10 +126,11 @@ class Gate:
 
 @dataclass(slots=True)
 class _Call:
-    """A call that a worker makes: its deadline, whether it is inside the gate, and whether it was throttled."""
+    """A call that a worker makes: its deadline, and whether it is inside the gate, was attempted and was throttled."""
 
     deadline: float
     inside: bool = False
+    attempted: bool = False
     throttled: bool = False
 
     def overdue(self) -> StoreError:
@@ -267,9 +270,13 @@ class HealthImagingClient:
 
     def _run(self, ask: Callable[[], _Answer], deadline: float | None = None, *, with_token: bool = False) -> _Answer:
         """Ask in a worker, and wait for it no longer than its deadline, whatever botocore waits for."""
-        own = time.monotonic() + self._seconds
+        own = min(time.monotonic() + self._seconds, expires())
         call = _Call(own if deadline is None else min(own, deadline))
         future = self._workers.submit(self._work, call, ask)
+        with time_store("healthimaging"):
+            return self._wait_for(call, future, with_token=with_token)
+
+    def _wait_for(self, call: _Call, future: Future[_Answer], *, with_token: bool) -> _Answer:
         try:
             return future.result(max(call.deadline - time.monotonic(), 0))
         except TimeoutError as error:
@@ -296,6 +303,9 @@ class HealthImagingClient:
         call = self._current.call
         self._gate.enter(call.deadline)
         call.inside = True
+        if call.attempted:
+            HEALTHIMAGING_RETRIES.inc()
+        call.attempted = True
         left = call.deadline - time.monotonic()
         if left <= 0:
             raise call.overdue()
@@ -305,6 +315,7 @@ class HealthImagingClient:
         call = self._current.call
         if parsed_response is not None:
             call.throttled = parsed_response.get("Error", {}).get("Code") in _THROTTLED
+            HEALTHIMAGING_THROTTLES.inc(call.throttled)
         if call.inside:
             call.inside = False
             self._gate.leave()

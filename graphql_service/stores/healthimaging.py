@@ -17,6 +17,7 @@ from datetime import datetime, timedelta
 from typing import Final, Generic, TypeVar
 
 from grammar.criteria import Comparison, Condition, Operator, Range, conjunction
+from graphql_service.deadlines import keep
 from graphql_service.errors import (
     DataStoreNotActive,
     DataStoreNotFound,
@@ -105,7 +106,7 @@ class HealthImagingStore:
         Raises ScanBudget where more image sets were made and changed in the same seconds than a page may scan.
         """
         with ThreadPoolExecutor(_WORKERS) as pool:
-            found = pool.map(lambda image_set_id: self._find(datastore_id, image_set_id), dict.fromkeys(image_set_ids))
+            found = pool.map(keep(lambda each: self._find(datastore_id, each)), dict.fromkeys(image_set_ids))
             return {image_set.image_set_id: image_set for image_set in found if image_set is not None}
 
     def versions(self, datastore_id: str, image_set_ids: Sequence[str]) -> Mapping[str, tuple[ImageSetVersion, ...]]:
@@ -118,7 +119,7 @@ class HealthImagingStore:
 
         with ThreadPoolExecutor(_WORKERS) as pool:
             ids = _proper(image_set_ids)
-            return {each: versions for each, versions in zip(ids, pool.map(ask, ids), strict=True) if versions}
+            return {each: versions for each, versions in zip(ids, pool.map(keep(ask), ids), strict=True) if versions}
 
     def metadata(self, datastore_id: str, image_set_ids: Sequence[str]) -> Mapping[str, Mapping[str, object]]:
         """The metadata of those named that have any, of the newest version: a call each, a few at once.
@@ -144,7 +145,7 @@ class HealthImagingStore:
 
         with ThreadPoolExecutor(_WORKERS) as pool:
             ids = _proper(image_set_ids)
-            found = zip(ids, pool.map(ask, ids), strict=True)
+            found = zip(ids, pool.map(keep(ask), ids), strict=True)
             return {each: _read_metadata(document) for each, document in found if document is not None}
 
     def fetch(self, request: Request) -> Answer:

@@ -11,12 +11,14 @@ from __future__ import annotations
 
 import re
 import sqlite3
+import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from itertools import islice, takewhile
+from math import inf
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 from uuid import uuid4
@@ -26,6 +28,7 @@ import orjson
 from grammar.criteria import Condition
 from grammar.fields import BY_NAME
 from grammar.values import fold
+from graphql_service.deadlines import expires
 from graphql_service.errors import (
     DataStoreNotFound,
     InvalidArgument,
@@ -33,6 +36,7 @@ from graphql_service.errors import (
     ServiceError,
     StoreError,
     StoreFileError,
+    StoreTimeout,
     UnsupportedSearch,
 )
 from graphql_service.image_set import (
@@ -45,6 +49,7 @@ from graphql_service.image_set import (
     read_text,
     read_time,
 )
+from graphql_service.metrics import time_store
 from graphql_service.ordering import place, place_key
 from graphql_service.patterns import split_name
 from graphql_service.stores import sql
@@ -63,6 +68,8 @@ _BUSY_SECONDS: Final = 10.0
 #: 16 MB: building indexes was slower with more.
 _CACHE: Final = "PRAGMA cache_size = -16384"
 _BATCH: Final = 2_000
+#: Steps of SQLite's machine between two looks at the clock: a fraction of a millisecond.
+_STEPS: Final = 4_000
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _ROW: Final = ", ".join((*COLUMNS.values(), "tags"))
@@ -386,7 +393,7 @@ class SQLiteStore:
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
         """A connection that sees one state of the file from beginning to end, and cannot write."""
-        with self._errors():
+        with time_store("sqlite"), self._errors():
             if self._closed:
                 raise StoreError("the store is closed")
             try:
@@ -395,9 +402,13 @@ class SQLiteStore:
                 connection = self._connect()
                 connection.execute("PRAGMA query_only = ON")
             try:
+                if (end := expires()) < inf:
+                    connection.set_progress_handler(lambda: time.monotonic() > end, _STEPS)
                 connection.execute("BEGIN")
                 yield connection
                 connection.execute("COMMIT")
+                if end < inf:
+                    connection.set_progress_handler(None, 0)
             except BaseException:
                 connection.close()
                 raise
@@ -445,6 +456,8 @@ def _read_error(error: sqlite3.Error, path: Path) -> ServiceError:
         return StoreFileError(f"the disk of {path} is full; the last step was undone, and nothing was lost")
     if primary in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         return StoreError(f"another program is writing to {path}; try again when it is done")
+    if primary == sqlite3.SQLITE_INTERRUPT:
+        return StoreTimeout("the search took longer than this service lets a request take: narrow it")
     if primary == sqlite3.SQLITE_NOTADB:
         return StoreFileError(f"{path} is no database")
     if primary == sqlite3.SQLITE_CORRUPT:

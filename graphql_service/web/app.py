@@ -1,20 +1,29 @@
-"""The HTTP application over one store: GraphQL, health, and a page that says what there is."""
+"""The HTTP application over one store: GraphQL, HealthImaging's wire protocol, health, metrics."""
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Final
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
+from graphql_service.access.principals import Access, AnonymousAccess
 from graphql_service.errors import StoreError
 from graphql_service.healthimaging.server import create_routes
+from graphql_service.metrics import expose
 from graphql_service.settings import Settings
 from graphql_service.stores.base import Store
+from graphql_service.web.audit import Audit
+from graphql_service.web.edge import Edge
 from graphql_service.web.graphql import create_endpoint
+from graphql_service.web.service import Service
 
 _HOME: Final = """\
 imagesets: search medical image sets by typing.
@@ -22,6 +31,7 @@ imagesets: search medical image sets by typing.
 /graphql   GraphQL: POST, or GET for queries
 /healthz   whether the service is alive
 /readyz    whether its store answers
+/metrics   counts, for Prometheus
 /datastore the wire protocol of AWS HealthImaging, for its own clients (embedded store)
 
 A query to try:
@@ -29,8 +39,14 @@ A query to try:
 """
 
 
-def create_app(store: Store, settings: Settings) -> Starlette:
-    """The application over a store that its caller opens and closes."""
+def create_app(store: Store, settings: Settings, access: Access | None = None) -> Starlette:
+    """The application over a store that its caller opens and closes. Raises SettingError.
+
+    Without `access` everyone may search everything.
+    """
+    audit = Audit(settings.audit_log, with_ids=settings.audit_ids)
+    service = Service(store, settings, access or AnonymousAccess(), audit)
+    embedded = store.capabilities.operators is None
 
     async def ready(_: Request) -> Response:
         try:
@@ -39,15 +55,32 @@ def create_app(store: Store, settings: Settings) -> Starlette:
             return PlainTextResponse(f"{error}\n", 503)
         return PlainTextResponse("ready\n")
 
+    @asynccontextmanager
+    async def live(_: Starlette) -> AsyncIterator[None]:
+        yield
+        audit.close()
+
     return Starlette(
         routes=[
             Route("/", _home),
-            Route("/graphql", create_endpoint(store, settings), methods=["GET", "POST"]),
+            Route("/graphql", create_endpoint(service), methods=["GET", "POST"]),
             Route("/healthz", _alive),
             Route("/readyz", ready),
+            Route("/metrics", _metrics),
             # HealthImaging's own clients need no one between them and HealthImaging.
-            *(create_routes(store) if store.capabilities.operators is None else ()),
-        ]
+            *(create_routes(store) if embedded else ()),
+        ],
+        middleware=[
+            Middleware(Edge, settings=settings, store="sqlite" if embedded else "healthimaging"),
+            Middleware(
+                CORSMiddleware,
+                allow_origins=settings.allowed_origins,
+                allow_methods=["GET", "POST"],
+                allow_headers=["authorization", "content-type"],
+                expose_headers=["retry-after", "x-request-id"],
+            ),
+        ],
+        lifespan=live,
     )
 
 
@@ -57,3 +90,8 @@ async def _home(_: Request) -> Response:
 
 async def _alive(_: Request) -> Response:
     return PlainTextResponse("alive\n")
+
+
+async def _metrics(_: Request) -> Response:
+    text, media_type = expose()
+    return Response(text, media_type=media_type)

@@ -1,10 +1,15 @@
-"""GraphQL over HTTP: POST with a JSON body, GET with parameters. Whatever is no such request is refused with a code."""
+"""GraphQL over HTTP, as its specification (https://graphql.github.io/graphql-over-http/draft/) has it.
+
+POST with a JSON body, GET with parameters. Whatever is no such request is refused with a code and a status of HTTP's;
+a request that is one, but at fault, has status 400 under `application/graphql-response+json`, and 200 under
+`application/json`, which older clients read by that status.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import orjson
@@ -12,19 +17,22 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from graphql_service.api.context import Context
-from graphql_service.api.errors import INTERNAL, mask
-from graphql_service.api.schema import answer
-from graphql_service.settings import Settings
-from graphql_service.stores.base import Store
+from graphql_service.api.errors import INTERNAL, describe_limit, mask
+from graphql_service.api.execution import Asked, Executor
+from graphql_service.deadlines import limit_time
+from graphql_service.errors import AuditError, LimitExceeded, Unauthenticated
+from graphql_service.settings import Limits
+from graphql_service.web.bodies import UnreadableBody, read_body
+from graphql_service.web.media_types import choose_media_type
+from graphql_service.web.service import Service
+from graphql_service.web.telemetry import told_of
 
 _JSON: Final = "application/json"
-
-
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    query: str
-    variables: dict[str, object] | None
-    operation_name: str | None
+_GRAPHQL: Final = "application/graphql-response+json"
+#: The first is what is sent where nothing is asked for.
+_OFFERED: Final = (_JSON, _GRAPHQL)
+_HTML: Final = "text/html"
+_PARAMETERS: Final = ("query", "variables", "operationName", "extensions")
 
 
 class _Refused(Exception):
@@ -35,45 +43,130 @@ class _Refused(Exception):
         self.status = status
 
 
-def create_endpoint(store: Store, settings: Settings) -> Callable[[Request], Awaitable[Response]]:
-    """The endpoint that answers GraphQL requests from a store."""
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """What is sent back. Without a status: of a request whose form is right, but which was not executed."""
+
+    body: Mapping[str, object]
+    status: int | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+def create_endpoint(
+    service: Service, graphiql: Callable[[Request], Response] | None = None
+) -> Callable[[Request], Awaitable[Response]]:
+    """The endpoint that answers GraphQL requests, and a browser that asks for no query with `graphiql`."""
+    settings = service.settings
+    limits = settings.limits
+    executor = Executor(limits, introspection=settings.introspection, suggestions=settings.suggestions)
 
     async def endpoint(request: Request) -> Response:
+        accept = request.headers.get("accept")
+        if graphiql is not None and request.method != "POST" and "query" not in request.query_params:
+            wanted = choose_media_type(accept, (*_OFFERED, _HTML))
+            if wanted == _HTML:
+                return graphiql(request)
+        media_type = choose_media_type(accept, _OFFERED)
+        if media_type is None:
+            message = f"an answer is {_GRAPHQL} or {_JSON}: neither is in the Accept header"
+            return Response(_encode(_describe(message, "NOT_ACCEPTABLE")), 406, media_type=_JSON)
         try:
-            asked = await _read(request)
-            context = Context(store, settings.max_page)
-            return _respond(200, await answer(asked.query, asked.variables, asked.operation_name, context))
-        except _Refused as refused:
-            return _refuse(refused.status, str(refused), code="BAD_REQUEST")
-        except ClientDisconnect:
-            return _refuse(400, "the request ended early", code="BAD_REQUEST")
+            answered = await _answer(request, service, executor)
         except Exception as error:  # noqa: BLE001 - the one edge where what nobody foresaw is masked
-            message, incident = mask(error)
-            return _refuse(500, message, code=INTERNAL, id=incident)
+            answered = _refuse(error)
+        encoded = _encode(answered.body)
+        if len(encoded) > limits.answer_bytes:
+            answered = _refuse(LimitExceeded("answer_bytes", limits.answer_bytes, len(encoded), "bytes in the answer"))
+            encoded = _encode(answered.body)
+        status = answered.status or (400 if media_type == _GRAPHQL else 200)
+        return Response(encoded, status, answered.headers, media_type)
 
     return endpoint
 
 
-async def _read(request: Request) -> _Asked:
+async def _answer(request: Request, service: Service, executor: Executor) -> _Answer:
+    """What a request is answered with. Raises what `_refuse` takes."""
+    told = told_of(request.scope)
+    told.door = "graphql"
+    limits = service.settings.limits
+    principal, store = await service.admit(request.headers.get("authorization"))
+    told.principal = principal.name
+    asked = await _read(request, limits)
+    with limit_time(limits.request_seconds):
+        context = Context(store, limits, service.settings.max_page, readings=told.readings)
+        answered = await executor.answer(asked, context)
+    told.operations = answered.root_fields
+    service.write_down(request.scope)
+    return _Answer(answered.body, 200 if answered.root_fields else None)
+
+
+def _refuse(error: Exception) -> _Answer:
+    """What whoever asked is told of an error. What is the server's own fault is masked."""
+    match error:
+        case _Refused() | UnreadableBody():
+            return _Answer(_describe(str(error), "BAD_REQUEST"), error.status)
+        case ClientDisconnect():
+            return _Answer(_describe("the request ended early", "BAD_REQUEST"), 400)
+        case LimitExceeded():
+            return _Answer(_describe(str(error), **describe_limit(error)), 413)
+        case Unauthenticated():
+            return _Answer(_describe(str(error), error.code), 401, {"www-authenticate": "Bearer"})
+        case AuditError():
+            return _Answer(_describe(str(error), error.code), 503)
+        case _:
+            message, incident = mask(error)
+            return _Answer(_describe(message, INTERNAL, id=incident), 500)
+
+
+async def _read(request: Request, limits: Limits) -> Asked:
     if request.method == "POST":
-        media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if media_type != _JSON:
-            raise _Refused(415, f"a POST's body must be {_JSON}")
-        parameters = _decode("body", await request.body())
+        parameters = await _read_post(request, limits)
     else:
-        given = request.query_params
-        parameters = {name: given[name] for name in ("query", "operationName") if name in given}
-        if given.get("variables"):
-            parameters["variables"] = _decode("variables", given["variables"])
+        parameters = _read_get(request, limits)
     query, variables = parameters.get("query"), parameters.get("variables")
-    operation_name = parameters.get("operationName")
+    operation_name, extensions = parameters.get("operationName"), parameters.get("extensions")
     if not isinstance(query, str) or not query:
         raise _Refused(400, "'query' must be a GraphQL document")
     if not isinstance(variables, dict | None):
         raise _Refused(400, "'variables' must be a JSON object")
     if not isinstance(operation_name, str | None):
         raise _Refused(400, "'operationName' must be a text")
-    return _Asked(query, variables, operation_name or None)
+    if not isinstance(extensions, dict | None):
+        raise _Refused(400, "'extensions' must be a JSON object")
+    return Asked(query, variables or {}, operation_name or None)
+
+
+async def _read_post(request: Request, limits: Limits) -> dict[str, object]:
+    media_type, _, parameters = request.headers.get("content-type", "").partition(";")
+    if media_type.strip().lower() != _JSON:
+        raise _Refused(415, f"a POST's body must be {_JSON}")
+    if parameters.strip() and parameters.strip().lower().replace('"', "") not in ("charset=utf-8", "charset=utf8"):
+        raise _Refused(415, f"a POST's body must be {_JSON} in UTF-8")
+    if misplaced := [name for name in _PARAMETERS if name in request.query_params]:
+        raise _Refused(400, f"'{misplaced[0]}' belongs in the body of a POST, not in its address")
+    length = request.headers.get("content-length", "")
+    if length.isascii() and length.isdigit() and len(length) < 20 and int(length) > limits.body_bytes:
+        raise LimitExceeded("body_bytes", limits.body_bytes, int(length), "bytes in the request's body")
+    body = await read_body(request.stream(), request.headers.get("content-encoding", ""), limits.body_bytes)
+    found = _decode("body", body)
+    if len(body) > limits.variables_bytes:
+        _check_size(orjson.dumps(found.get("variables")), limits)
+    if body.count(b"{") + body.count(b"[") > limits.nesting:
+        _check_nesting(found.get("variables"), limits)
+    return found
+
+
+def _read_get(request: Request, limits: Limits) -> dict[str, object]:
+    """The parameters of a GET; an empty one counts as left out."""
+    given = request.query_params
+    if repeated := [name for name in _PARAMETERS if len(given.getlist(name)) > 1]:
+        raise _Refused(400, f"'{repeated[0]}' stands more than once in the address")
+    parameters: dict[str, object] = {name: given[name] for name in ("query", "operationName") if given.get(name)}
+    for name in ("variables", "extensions"):
+        if given.get(name):
+            parameters[name] = _decode(name, given[name])
+    _check_nesting(parameters.get("variables"), limits)
+    return parameters
 
 
 def _decode(what: str, text: str | bytes) -> dict[str, object]:
@@ -86,14 +179,27 @@ def _decode(what: str, text: str | bytes) -> dict[str, object]:
     return decoded
 
 
-def _refuse(status: int, message: str, **extensions: str) -> Response:
-    return _respond(status, {"errors": [{"message": message, "extensions": extensions}]})
+def _check_size(variables: bytes, limits: Limits) -> None:
+    if len(variables) > limits.variables_bytes:
+        raise LimitExceeded("variables_bytes", limits.variables_bytes, len(variables), "bytes in the variables")
 
 
-def _respond(status: int, body: Mapping[str, object]) -> Response:
+def _check_nesting(variables: object, limits: Limits) -> None:
+    depth, level = 0, [variables]
+    while level := [each for each in level if isinstance(each, dict | list)]:
+        depth += 1
+        level = [below for each in level for below in (each.values() if isinstance(each, dict) else each)]
+    if depth > limits.nesting:
+        raise LimitExceeded("nesting", limits.nesting, depth, "brackets within each other in the variables")
+
+
+def _describe(message: str, code: str, **extensions: object) -> dict[str, object]:
+    return {"errors": [{"message": message, "extensions": {"code": code, **extensions}}]}
+
+
+def _encode(body: Mapping[str, object]) -> bytes:
     try:
-        encoded = orjson.dumps(body)
+        return orjson.dumps(body)
     except TypeError:
         # Stored tags may hold what orjson refuses and JSON allows: lone surrogates, integers beyond 64 bits.
-        encoded = json.dumps(body, separators=(",", ":")).encode()
-    return Response(encoded, status, media_type=_JSON)
+        return json.dumps(body, separators=(",", ":")).encode()

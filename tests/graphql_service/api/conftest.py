@@ -7,9 +7,13 @@ import anyio
 import pytest
 
 from graphql_service.api.context import Context
-from graphql_service.api.schema import answer
+from graphql_service.api.execution import Asked, Executor
 from graphql_service.image_set import ImageSet
+from graphql_service.settings import Limits
 from graphql_service.stores.sqlite import SQLiteStore
+
+LIMITS = Limits()
+EXECUTOR = Executor(LIMITS)
 
 Ask: TypeAlias = Callable[..., Any]
 
@@ -70,6 +74,8 @@ def ask(store: SQLiteStore) -> Ask:
     """Answers a GraphQL document as HTTP sends it; keyword arguments are its variables."""
 
     def ask(document: str, **variables: object) -> Any:
-        return anyio.run(lambda: answer(document, variables, None, Context(store, 500)))
+        context = Context(store, LIMITS, 500)
+        answered = anyio.run(lambda: EXECUTOR.answer(Asked(document, variables), context)).body
+        return {name: part for name, part in answered.items() if name != "extensions"}
 
     return ask

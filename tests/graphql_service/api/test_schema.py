@@ -1,7 +1,6 @@
 import re
 from pathlib import Path
 
-import anyio
 import pytest
 from graphql import (
     GraphQLEnumType,
@@ -13,9 +12,7 @@ from graphql import (
 )
 
 from grammar.fields import FIELDS, OPERATORS
-from graphql_service.api.context import Context
-from graphql_service.api.schema import answer, print_schema
-from graphql_service.stores.sqlite import SQLiteStore
+from graphql_service.api.schema import print_schema
 
 SCHEMA = build_schema(print_schema())
 
@@ -219,14 +216,3 @@ def test_names_are_written_as_graphql_has_them() -> None:
             assert re.fullmatch(styles["field"], field_name)
         for value_name in getattr(kind, "values", {}):
             assert re.fullmatch(styles["value"], value_name)
-
-
-def test_an_operation_that_is_not_there_is_a_clear_error(store: SQLiteStore) -> None:
-    context = Context(store, 500)
-    found = anyio.run(answer, "query A { __typename }", None, "B", context)
-    assert found == {
-        "errors": [
-            {"message": "the document has no operation named 'B'", "extensions": {"code": "BAD_USER_INPUT"}},
-        ]
-    }
-    assert anyio.run(answer, "query A { __typename }", None, "A", context) == {"data": {"__typename": "Query"}}

@@ -1,0 +1,1 @@
+"""Who asks, and which data stores they may search."""

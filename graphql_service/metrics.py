@@ -1,0 +1,62 @@
+"""What the service counts, for Prometheus: one name each, labelled by words of our own and never by what anybody sent.
+
+Whoever does a thing counts it here; `web` shows the counts. The only user of prometheus_client.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from prometheus_client import CONTENT_TYPE_LATEST, Counter, Gauge, Histogram, generate_latest
+
+from graphql_service.errors import ServiceError
+
+_SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+_SIZES: Final = (0, 1, 10, 50, 100, 500, 1_000, 5_000, 10_000, 100_000)
+
+REQUESTS: Final = Counter("imagesets_requests", "HTTP requests answered.", ["path", "method", "status"])
+IN_FLIGHT: Final = Gauge("imagesets_requests_in_flight", "Requests being worked on.")
+OPERATION_SECONDS: Final = Histogram(
+    "imagesets_operation_seconds",
+    "From the request to its answer, by GraphQL root field or HealthImaging operation, and store.",
+    ["operation", "store"],
+    buckets=_SECONDS,
+)
+QUERY_PROBLEMS: Final = Counter("imagesets_query_problems", "Problems in search queries.", ["code"])
+ERRORS: Final = Counter("imagesets_errors", "Errors that GraphQL answers had, but for query problems.", ["code"])
+STORE_SECONDS: Final = Histogram(
+    "imagesets_store_seconds", "Calls to the store, and how long each took.", ["store", "outcome"], buckets=_SECONDS
+)
+HEALTHIMAGING_RETRIES: Final = Counter(
+    "imagesets_healthimaging_retries", "Attempts at calls to AWS HealthImaging after a call's first."
+)
+HEALTHIMAGING_THROTTLES: Final = Counter(
+    "imagesets_healthimaging_throttles", "Attempts at calls that AWS HealthImaging throttled."
+)
+SCANNED: Final = Histogram("imagesets_scanned", "Image sets read for one page of a scanned search.", buckets=_SIZES)
+SCAN_REQUESTS: Final = Histogram(
+    "imagesets_scan_requests", "Requests to the store for one page of a scanned search.", buckets=_SIZES
+)
+DOCUMENTS: Final = Counter("imagesets_documents", "GraphQL documents, by whether they had been read before.", ["cache"])
+
+
+@contextmanager
+def time_store(store: str) -> Iterator[None]:
+    """Counts and times one call to a store of this kind, by the code of the error that it raises, or "ok"."""
+    begun = time.perf_counter()
+    outcome = "ok"
+    try:
+        yield
+    except Exception as error:
+        outcome = error.code if isinstance(error, ServiceError) else "unforeseen"
+        raise
+    finally:
+        STORE_SECONDS.labels(store, outcome).observe(time.perf_counter() - begun)
+
+
+def expose() -> tuple[bytes, str]:
+    """Every count in Prometheus's text format, and its media type."""
+    return generate_latest(), CONTENT_TYPE_LATEST

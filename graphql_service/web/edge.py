@@ -1,0 +1,128 @@
+"""The edge of the service: what every request meets before anything of it is read, and what every answer carries.
+
+A request is turned away for its Host (a page of a foreign site may have its name point here: DNS rebinding), for its
+origin (a page of a foreign site asks from its reader's machine), or because more work is under way than the service
+takes on.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+from urllib.parse import urlsplit
+
+import orjson
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import PlainTextResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from graphql_service.metrics import IN_FLIGHT
+from graphql_service.settings import Settings
+from graphql_service.web.telemetry import begin, finish
+
+#: What asks the store, and so is held to the origin and to the number at once.
+_WORK: Final = ("/graphql", "/datastore")
+#: A load balancer asks these of an address.
+_HEALTH: Final = ("/healthz", "/readyz")
+_RETRY_SECONDS: Final = "1"
+_HOST: Final = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^:\[\]@/\s]+)(?::[0-9]{1,5})?")
+
+#: On every answer that says nothing else of the kind: nothing of it is kept, framed, sniffed or run.
+_HEADERS: Final = (
+    ("cache-control", "no-store"),
+    ("content-security-policy", "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"),
+    ("cross-origin-opener-policy", "same-origin"),
+    ("cross-origin-resource-policy", "same-origin"),
+    ("permissions-policy", "camera=(), geolocation=(), microphone=()"),
+    ("referrer-policy", "no-referrer"),
+    ("x-content-type-options", "nosniff"),
+    ("x-frame-options", "DENY"),
+)
+
+
+class Edge:
+    """Stands around the application. `store` names the kind of store in the metrics."""
+
+    def __init__(self, app: ASGIApp, settings: Settings, store: str) -> None:
+        self._app = app
+        self._store = store
+        self._hosts = frozenset(host.lower() for host in settings.allowed_hosts)
+        self._origins = frozenset(settings.allowed_origins)
+        self._maximum = settings.limits.requests
+        self._working = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI's way in. Whatever is not HTTP goes on as it is."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        told = begin(scope)
+        status = 500
+
+        async def send_on(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                headers = MutableHeaders(scope=message)
+                for name, value in _HEADERS:
+                    headers.setdefault(name, value)
+                headers["x-request-id"] = told.request_id
+            await send(message)
+
+        path = _path(scope)
+        working = path.startswith(_WORK)
+        refusal = self._refuse(scope, path, working=working)
+        self._working += working
+        IN_FLIGHT.set(self._working)
+        try:
+            await (refusal or self._app)(scope, receive, send_on)
+        finally:
+            self._working -= working
+            IN_FLIGHT.set(self._working)
+            finish(scope, told, status, self._store)
+
+    def _refuse(self, scope: Scope, path: str, *, working: bool) -> Response | None:
+        headers = Headers(scope=scope)
+        host = headers.get("host", "")
+        if path not in _HEALTH and not self._allows_host(host):
+            return _respond(path, 421, "HOST_NOT_ALLOWED", "this host name is not in IMAGESETS_ALLOWED_HOSTS")
+        if working and not self._allows_origin(headers, host):
+            return _respond(path, 403, "ORIGIN_NOT_ALLOWED", "this origin is not in IMAGESETS_ALLOWED_ORIGINS")
+        if working and self._working >= self._maximum:
+            response = _respond(path, 503, "OVERLOADED", "the service has as much to do as it takes on: ask again")
+            response.headers["retry-after"] = _RETRY_SECONDS
+            return response
+        return None
+
+    def _allows_host(self, host: str) -> bool:
+        if "*" in self._hosts:
+            return True
+        found = _HOST.fullmatch(host)
+        return found is not None and found[1].lower().rstrip(".") in self._hosts
+
+    def _allows_origin(self, headers: Headers, host: str) -> bool:
+        """Whether no foreign page is known to ask: by Origin, and where a GET has none, by Fetch Metadata."""
+        origin = headers.get("origin")
+        if origin is not None:
+            return origin in self._origins or "*" in self._origins or urlsplit(origin).netloc.lower() == host.lower()
+        if headers.get("sec-fetch-site") not in ("cross-site", "same-site"):
+            return True
+        # A link that a person follows: the page that has it never sees the answer.
+        return (headers.get("sec-fetch-mode"), headers.get("sec-fetch-dest")) == ("navigate", "document")
+
+
+def _path(scope: Scope) -> str:
+    path: str = scope["path"]
+    return path.removeprefix(scope.get("root_path", ""))
+
+
+def _respond(path: str, status: int, code: str, message: str) -> Response:
+    """A refusal in the form that the door's clients read."""
+    if path.startswith("/graphql"):
+        body = {"errors": [{"message": message, "extensions": {"code": code}}]}
+        return Response(orjson.dumps(body), status, media_type="application/json")
+    if path.startswith("/datastore"):
+        kind = "ThrottlingException" if status == 503 else "AccessDeniedException"
+        headers = {"x-amzn-ErrorType": kind}
+        return Response(orjson.dumps({"message": message}), status, headers, media_type="application/json")
+    return PlainTextResponse(f"{message}\n", status)

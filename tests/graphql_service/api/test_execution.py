@@ -1,0 +1,87 @@
+from typing import Any
+
+import anyio
+
+from graphql_service.api.context import Context
+from graphql_service.api.execution import Answered, Asked, Executor
+from graphql_service.settings import Limits
+from graphql_service.stores.sqlite import SQLiteStore
+from tests.graphql_service.api.conftest import DATASTORE
+
+LIMITS = Limits(cost=1_000, node_ids=2, cursor_length=10)
+
+
+def answer(store: SQLiteStore, text: str, variables: dict[str, Any] | None = None, name: str | None = None) -> Answered:
+    context = Context(store, LIMITS, 500)
+    return anyio.run(lambda: Executor(LIMITS).answer(Asked(text, variables or {}, name), context))
+
+
+def test_an_answer_says_what_it_may_cost(store: SQLiteStore) -> None:
+    assert answer(store, "{ imageSets(first: 3) { nodes { version } } }") == Answered(
+        {
+            "data": {"imageSets": {"nodes": [{"version": 3}, {"version": 2}, {"version": 1}]}},
+            "extensions": {"cost": {"requested": 7, "limit": 1_000}},
+        },
+        ("imageSets",),
+    )
+
+
+def test_what_costs_too_much_is_not_executed(store: SQLiteStore) -> None:
+    text = "query ($n: Int) { imageSets(first: $n) { nodes { id version } } }"
+    assert answer(store, text, {"n": 400}) == Answered(
+        {
+            "errors": [
+                {
+                    "message": "fields that the answer may hold: 1,201, and at most 1,000 are allowed"
+                    " (IMAGESETS_MAX_COST)",
+                    "extensions": {"code": "LIMIT_EXCEEDED", "limit": "cost", "maximum": 1_000, "actual": 1_201},
+                }
+            ],
+            "extensions": {"cost": {"requested": 1_201, "limit": 1_000}},
+        }
+    )
+
+
+def test_a_request_at_fault_is_not_executed(store: SQLiteStore) -> None:
+    found = answer(store, "query A { __typename }", name="B")
+    assert found == Answered(
+        {
+            "errors": [
+                {"message": "the document has no operation named 'B'", "extensions": {"code": "BAD_USER_INPUT"}},
+            ]
+        }
+    )
+    assert answer(store, "query A { __typename } query B { b: __typename }", name="B").body["data"] == {"b": "Query"}
+    refused = answer(store, "query ($n: Int!) { imageSets(first: $n) { nodes { id } } }", {"n": "many"})
+    assert refused.root_fields == ()
+    assert "data" not in refused.body
+
+
+def test_limits_of_arguments_name_themselves(store: SQLiteStore) -> None:
+    for text, limit, maximum, actual in (
+        ('{ nodes(ids: ["a", "b", "c"]) { id } }', "node_ids", 2, 3),
+        (f'{{ imageSets(after: "{"A" * 11}") {{ nodes {{ id }} }} }}', "cursor_length", 10, 11),
+        (f'{{ datastores(before: "{"A" * 12}") {{ nodes {{ id }} }} }}', "cursor_length", 10, 12),
+    ):
+        errors: Any = answer(store, text).body["errors"]
+        assert errors[0]["extensions"] == {
+            "code": "LIMIT_EXCEEDED",
+            "limit": limit,
+            "maximum": maximum,
+            "actual": actual,
+        }
+
+
+def test_what_was_read_is_known(store: SQLiteStore) -> None:
+    context = Context(store, LIMITS, 500)
+    text = f"""{{
+        imageSets(query: "patient = P1", filter: {{version: {{eq: 1}}}}) {{ nodes {{ id }} }}
+        imageSet(datastoreId: "{DATASTORE}", imageSetId: "{2:032}") {{ id }}
+        gone: imageSet(imageSetId: "{9:032}") {{ id }}
+    }}"""
+    anyio.run(lambda: Executor(LIMITS).answer(Asked(text, {}), context))
+    readings = sorted(context.readings, key=lambda reading: reading.operation)
+    assert [(reading.operation, reading.datastore_id, reading.image_set_ids) for reading in readings] == [
+        ("imageSet", DATASTORE, (f"{2:032}",)),
+        ("imageSets", DATASTORE, (f"{1:032}",)),
+    ]

@@ -1,0 +1,231 @@
+import gzip
+import json
+from typing import NoReturn
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from graphql_service.api.execution import Answered, Executor
+from graphql_service.deadlines import limit_time
+from graphql_service.image_set import ImageSet
+from graphql_service.settings import Limits, Settings
+from graphql_service.stores.sqlite import SQLiteStore
+from graphql_service.web.app import create_app
+from tests.graphql_service.web.conftest import DATASTORE, GRAPHQL, JSON, PATIENT, Client
+
+FOUND = {"data": {"imageSets": {"nodes": [{"version": 1}]}}, "extensions": {"cost": {"requested": 101, "limit": 60000}}}
+DOCUMENT = "query ($q: String) { imageSets(query: $q) { nodes { version } } }"
+
+
+def test_a_post_is_answered(client: Client) -> None:
+    answered = client.post("/graphql", json={"query": DOCUMENT, "variables": {"q": "patient = P1"}})
+    assert (answered.status_code, answered.headers["content-type"], answered.json()) == (200, JSON, FOUND)
+    # Clients may say the charset, and null for what they leave out.
+    body = json.dumps({"query": DOCUMENT, "variables": None, "operationName": None})
+    again = client.post("/graphql", content=body, headers={"content-type": "Application/JSON; charset=utf-8"})
+    assert again.json() == FOUND
+
+
+def test_a_get_is_answered(client: Client) -> None:
+    parameters = {"query": DOCUMENT, "variables": '{"q": "patient = P1"}', "operationName": ""}
+    assert client.get("/graphql", params=parameters).json() == FOUND
+    two = {"query": "query A { __typename } query B { b: __typename }", "operationName": "B"}
+    assert client.get("/graphql", params=two).json() == {
+        "data": {"b": "Query"},
+        "extensions": {"cost": {"requested": 1, "limit": 60000}},
+    }
+
+
+def test_the_page_limit_is_the_settings(client: Client) -> None:
+    answered = client.post("/graphql", json={"query": "{ imageSets(first: 21) { nodes { id } } }"})
+    assert answered.json()["errors"][0]["message"] == "'first' must be from 0 to 20; it is 21"
+
+
+@pytest.mark.parametrize(
+    ("content", "content_type", "status", "message"),
+    [
+        (b"{", JSON, 400, "the body must be JSON"),
+        (b"\xff", JSON, 400, "the body must be JSON"),
+        (b"null", JSON, 400, "the body must be a JSON object"),
+        (b"[{}]", JSON, 400, "the body must be a JSON object"),
+        (b"9" * 5000, JSON, 400, "the body must be JSON"),
+        (b"[" * 5000, JSON, 400, "the body must be JSON"),
+        (b"{}", JSON, 400, "'query' must be a GraphQL document"),
+        (b'{"query": ""}', JSON, 400, "'query' must be a GraphQL document"),
+        (b'{"query": 1}', JSON, 400, "'query' must be a GraphQL document"),
+        (b'{"query": "{a}", "variables": []}', JSON, 400, "'variables' must be a JSON object"),
+        (b'{"query": "{a}", "operationName": 1}', JSON, 400, "'operationName' must be a text"),
+        (b"query={a}", "application/x-www-form-urlencoded", 415, "a POST's body must be application/json"),
+        (b'{"query": "{a}"}', "text/plain", 415, "a POST's body must be application/json"),
+    ],
+)
+def test_a_post_that_asks_nothing_is_refused(
+    client: Client, content: bytes, content_type: str, status: int, message: str
+) -> None:
+    answered = client.post("/graphql", content=content, headers={"content-type": content_type})
+    assert answered.status_code == status
+    assert answered.json() == {"errors": [{"message": message, "extensions": {"code": "BAD_REQUEST"}}]}
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({}, "'query' must be a GraphQL document"),
+        ({"query": "{a}", "variables": "{"}, "the variables must be JSON"),
+        ({"query": "{a}", "variables": "[]"}, "the variables must be a JSON object"),
+    ],
+)
+def test_a_get_that_asks_nothing_is_refused(client: Client, parameters: dict[str, str], message: str) -> None:
+    answered = client.get("/graphql", params=parameters)
+    assert answered.status_code == 400
+    assert answered.json() == {"errors": [{"message": message, "extensions": {"code": "BAD_REQUEST"}}]}
+
+
+def test_other_methods_are_refused(client: Client) -> None:
+    answered = client.request("PUT", "/graphql", json={"query": "{ __typename }"})
+    assert (answered.status_code, sorted(answered.headers["allow"].split(", "))) == (405, ["GET", "HEAD", "POST"])
+
+
+def test_tags_that_only_json_can_hold_are_answered(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def answer(*_: object) -> Answered:
+        return Answered({"data": {"tag": "\ud800", "number": 1 << 70}}, ("tag",))
+
+    monkeypatch.setattr(Executor, "answer", answer)
+    answered = client.post("/graphql", json={"query": "{ __typename }"})
+    assert answered.content == b'{"data":{"tag":"\\ud800","number":1180591620717411303424}}'
+
+
+def test_a_failure_at_the_edge_is_masked(
+    client: Client, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def answer(*_: object) -> NoReturn:
+        raise RuntimeError(PATIENT)
+
+    monkeypatch.setattr(Executor, "answer", answer)
+    answered = client.post("/graphql", json={"query": "{ __typename }"})
+    (error,) = answered.json()["errors"]
+    incident = error["extensions"]["id"]
+    assert answered.status_code == 500
+    assert error == {
+        "message": f"internal error: the service's log has it under {incident}",
+        "extensions": {"code": "INTERNAL_SERVER_ERROR", "id": incident},
+    }
+    assert incident in caplog.text
+    assert PATIENT not in caplog.text
+
+
+LEGACY, NAMED = {"accept": JSON}, {"accept": GRAPHQL}
+
+
+@pytest.mark.parametrize(
+    ("document", "status"),
+    [
+        ("{ __typename }", 200),
+        ("{", 400),
+        ("{ nothing }", 400),
+        ("query A { __typename } query B { __typename }", 400),
+        ("query ($n: Int!) { imageSets(first: $n) { nodes { id } } }", 400),
+        ("{ imageSets(first: 500) { nodes { id } } }", 200),  # refused by a resolver: it was executed
+        ("mutation { a }", 400),
+        ("{ " + "a" * 3_000 + " }", 400),
+        ("{ " + "a " * 3_000 + " }", 400),
+    ],
+)
+def test_the_status_says_what_became_of_a_request_where_its_media_type_does(
+    client: Client, document: str, status: int
+) -> None:
+    for headers, expected in ((NAMED, status), (LEGACY, 200), ({}, 200), ({"accept": "*/*"}, 200)):
+        for answered in (
+            client.post("/graphql", json={"query": document}, headers=headers),
+            client.get("/graphql", params={"query": document}, headers=headers),
+        ):
+            assert answered.status_code == expected
+            assert answered.headers["content-type"] == headers.get("accept", JSON).replace("*/*", JSON)
+            body = answered.json()
+            assert status == 200 or ("errors" in body and "data" not in body)
+            assert all(error["extensions"]["code"] for error in body.get("errors", ()))
+
+
+def test_what_is_no_request_is_refused_under_every_media_type(client: Client) -> None:
+    for headers in (NAMED, LEGACY, {}):
+        answered = client.post("/graphql", content=b"null", headers=headers | {"content-type": JSON})
+        assert answered.status_code == 400
+    answered = client.post("/graphql", json={"query": "{ __typename }"}, headers={"accept": "image/png"})
+    assert (answered.status_code, answered.json()["errors"][0]["extensions"]["code"]) == (406, "NOT_ACCEPTABLE")
+
+
+@pytest.mark.parametrize(
+    ("content", "headers", "status", "message"),
+    [
+        (b'{"query": "{a}", "extensions": []}', {}, 400, "'extensions' must be a JSON object"),
+        (b'{"query": "{a}"}', {"content-type": f"{JSON}; charset=utf-16"}, 415,
+         f"a POST's body must be {JSON} in UTF-8"),
+        (b'{"query": "{a}"}', {"content-encoding": "br"}, 415,
+         "a body may be sent as it is, or in the Content-Encoding gzip"),
+        (b'{"query": "{a}"}', {"content-encoding": "gzip"}, 400,
+         "the body is not gzip, as its Content-Encoding says"),
+        (gzip.compress(b'{"query": "{a}"}')[:-1], {"content-encoding": "gzip"}, 400, "the body is not one whole gzip"),
+        (gzip.compress(b'{"query": "{a}"}') * 2, {"content-encoding": "gzip"}, 400, "the body is not one whole gzip"),
+        (b'{"query": "{a}", "variables": {"n": ' + b"9" * 5_000 + b"}}", {}, 400, "the body must be JSON"),
+        (b" " * 1_000_001, {}, 413,
+         "bytes in the request's body: 1,000,001, and at most 1,000,000 are allowed (IMAGESETS_MAX_BODY_BYTES)"),
+        (gzip.compress(b" " * 90_000_000), {"content-encoding": "gzip"}, 413,
+         "bytes in the request's body: 1,000,001, and at most 1,000,000 are allowed (IMAGESETS_MAX_BODY_BYTES)"),
+        (json.dumps({"query": "{a}", "variables": {"a": "b" * 250_000}}).encode(), {}, 413,
+         "bytes in the variables: 250,008, and at most 250,000 are allowed (IMAGESETS_MAX_VARIABLES_BYTES)"),
+        (b'{"query": "{a}", "variables": {"a": ' + b"[" * 200 + b"]" * 200 + b"}}", {}, 413,
+         "brackets within each other in the variables: 201, and at most 100 are allowed (IMAGESETS_MAX_NESTING)"),
+    ],
+)  # fmt: skip
+def test_a_body_that_is_broken_or_too_large_is_refused(
+    client: Client, content: bytes, headers: dict[str, str], status: int, message: str
+) -> None:
+    answered = client.post("/graphql", content=content, headers={"content-type": JSON} | headers)
+    assert (answered.status_code, answered.json()["errors"][0]["message"]) == (status, message)
+
+
+def test_a_body_may_be_gzip_and_may_be_nested_as_far_as_it_goes(client: Client) -> None:
+    body = {"query": DOCUMENT, "variables": {"q": "patient = P1", "unused": [[[["{"]]]] * 100}}
+    content, headers = gzip.compress(json.dumps(body).encode()), {"content-type": JSON, "content-encoding": "gzip"}
+    assert client.post("/graphql", content=content, headers=headers).json() == FOUND
+
+
+def test_parameters_stand_where_the_method_has_them(client: Client) -> None:
+    body = {"query": "{ __typename }"}
+    for name in ("query", "variables", "operationName", "extensions"):
+        answered = client.post("/graphql", json=body, params={name: "{}"})
+        assert answered.json()["errors"][0]["message"] == f"'{name}' belongs in the body of a POST, not in its address"
+    answered = client.get("/graphql?query={__typename}&query={__typename}")
+    assert answered.json()["errors"][0]["message"] == "'query' stands more than once in the address"
+    nested = "[" * 200 + "]" * 200
+    answered = client.get("/graphql", params={"query": "{a}", "variables": f'{{"a": {nested}}}'})
+    assert answered.json()["errors"][0]["extensions"]["limit"] == "nesting"
+
+
+def test_an_answer_may_not_be_larger_than_its_limit(store: SQLiteStore) -> None:
+    client = Client(create_app(store, Settings(limits=Limits(answer_bytes=60))))
+    (error,) = client.post("/graphql", json={"query": "{ searchFields { name description } }"}).json()["errors"]
+    assert (error["extensions"]["limit"], error["extensions"]["maximum"]) == ("answer_bytes", 60)
+
+
+def test_a_search_ends_with_the_time_of_its_request(store: SQLiteStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [ImageSet(DATASTORE, f"{n:032}", 1, None, None, None, None, None, {"DICOMStudyDescription": "a" * 200})
+            for n in range(3_000)]  # fmt: skip
+    store.load(DATASTORE, rows)
+    monkeypatch.setattr("graphql_service.web.graphql.limit_time", lambda _: limit_time(0.0))
+    client = Client(create_app(store, Settings()))
+    query = 'description like "*a*a*a*a*a*a*b"'
+    (error,) = client.post("/graphql", json={"query": DOCUMENT, "variables": {"q": query}}).json()["errors"]
+    assert error["extensions"]["code"] == "STORE_TIMEOUT"
+    assert error["message"] == "the search took longer than this service lets a request take: narrow it"
+    monkeypatch.undo()
+    assert client.post("/graphql", json={"query": DOCUMENT, "variables": {"q": query}}).json()["data"]
+
+
+@given(content=st.binary(max_size=300), encoding=st.sampled_from(("", "gzip", "identity", "deflate")))
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_bytes_are_answered_by_a_declared_error(client: Client, content: bytes, encoding: str) -> None:
+    answered = client.post("/graphql", content=content, headers={"content-type": JSON, "content-encoding": encoding})
+    assert answered.status_code in (400, 413, 415)
+    assert [error["extensions"]["code"] for error in answered.json()["errors"]]
