@@ -138,10 +138,6 @@ def _read_switch(key: str, text: str) -> bool:
     return text == "on"
 
 
-def _read_text(_key: str, text: str) -> str:
-    return text
-
-
 #: How each setting is read.
 _READERS: Final[Mapping[str, _Reader]] = {
     "store": _matching(
@@ -166,7 +162,8 @@ _READERS: Final[Mapping[str, _Reader]] = {
     "introspection": _read_switch,
     "suggestions": _read_switch,
     "graphiql": _read_switch,
-    "audit_log": _read_text,
+    # The service may be started from anywhere.
+    "audit_log": _matching("-|/.+", "an absolute path, or - for standard output"),
     "audit_ids": _read_switch,
     "log_level": _matching("info|warning|error", "info, warning or error"),
 }

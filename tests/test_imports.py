@@ -12,8 +12,9 @@ ROOT = Path(__file__).parent.parent
 #: The rooms from the ground up. A module imports from its own room and from those below it, never from above or beside.
 FLOORS = (
     ("grammar",),
-    ("graphql_service.errors", "graphql_service.patterns"),
-    ("graphql_service.image_set", "graphql_service.settings"),
+    ("graphql_service.errors", "graphql_service.patterns", "graphql_service.deadlines"),
+    ("graphql_service.image_set", "graphql_service.settings", "graphql_service.metrics", "graphql_service.auditing"),
+    ("graphql_service.access",),
     ("graphql_service.stores.base", "graphql_service.matching"),
     ("graphql_service.ordering", "graphql_service.paging", "graphql_service.planning"),
     ("graphql_service.healthimaging", "graphql_service.scanning"),
@@ -36,13 +37,15 @@ OWNERS = {
     # boto3's types, for the type checker alone.
     "mypy_boto3_medical_imaging": ("graphql_service.healthimaging.client",),
     # A codec, not a system: whoever writes JSON to the outside may use it.
-    "orjson": ("graphql_service.loading.ndjson", "graphql_service.stores.sqlite", "graphql_service.web.graphql"),
+    "orjson": ("graphql_service.loading.ndjson", "graphql_service.stores.sqlite", "graphql_service.web"),
     "platformdirs": ("graphql_service.settings",),
+    "prometheus_client": ("graphql_service.metrics",),
     "prompt_toolkit": ("graphql_service.cli.prompt",),
     "rich": ("graphql_service.cli",),
     "sqlite3": ("graphql_service.stores.sqlite",),
     "starlette": ("graphql_service.healthimaging.server", "graphql_service.web"),
     "strawberry": ("graphql_service.api",),
+    "structlog": ("graphql_service.web.telemetry",),
     "uvicorn": ("graphql_service.cli.commands",),
 }
 

@@ -131,7 +131,7 @@ class Wire:
                 "method": method,
                 "path": path,
                 "query_string": query,
-                "headers": [],
+                "headers": [(b"host", b"localhost")],
                 "root_path": "",
                 "scheme": "http",
                 "server": ("localhost", 80),
