@@ -38,7 +38,7 @@ LOCK = uv pip compile --quiet --universal --python-version 3.11 --generate-hashe
 	$(LOCK_OPTIONS) --group build pyproject.toml
 lock:
 	$(LOCK) --output-file requirements.txt
-	$(LOCK) --extra test --constraint requirements.txt --output-file requirements-test.txt
+	$(LOCK) --extra otel --extra test --constraint requirements.txt --output-file requirements-test.txt
 
 clean:
 	rm -rf .venv .imagesets .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -72,6 +72,7 @@ class Settings:
     forwarded headers are believed; `root_path`: what a proxy has in front of the service's paths. `introspection`,
     `suggestions` (of names, in GraphQL's errors) and `graphiql` may be off. `audit_log`: a file, `-` for standard
     output, or nothing; `audit_ids`: with every image set's id. `log_level`: from which level on the log is written.
+    `traces`: whether requests are told to OpenTelemetry.
     """
 
     store: str = field(default_factory=default_store)
@@ -93,6 +94,7 @@ class Settings:
     audit_log: str = ""
     audit_ids: bool = False
     log_level: str = "info"
+    traces: bool = False
     limits: Limits = field(default_factory=Limits)
 
 
@@ -165,5 +167,6 @@ _READERS: Final[Mapping[str, _Reader]] = {
     # The service may be started from anywhere.
     "audit_log": _matching("-|/.+", "an absolute path, or - for standard output"),
     "audit_ids": _read_switch,
+    "traces": _read_switch,
     "log_level": _matching("info|warning|error", "info, warning or error"),
 }

@@ -37,6 +37,7 @@ OWNERS = {
     # boto3's types, for the type checker alone.
     "mypy_boto3_medical_imaging": ("graphql_service.healthimaging.client",),
     # A codec, not a system: whoever writes JSON to the outside may use it.
+    "opentelemetry": ("graphql_service.web.tracing",),
     "orjson": ("graphql_service.loading.ndjson", "graphql_service.stores.sqlite", "graphql_service.web"),
     "platformdirs": ("graphql_service.settings",),
     "prometheus_client": ("graphql_service.metrics",),

@@ -10,6 +10,7 @@ import sys
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -104,7 +105,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         server.communicate(timeout=20)
 
 
-def ask(address: str, document: str) -> object:
+def ask(address: str, document: str) -> Any:
     headers = {"content-type": "application/json"}
     request = urllib.request.Request(f"{address}/graphql", json.dumps({"query": document}).encode(), headers)  # noqa: S310 - our own
     with urllib.request.urlopen(request, timeout=20) as answer:  # noqa: S310 - our own

@@ -45,6 +45,12 @@ def create_app(store: Store, settings: Settings, access: Access | None = None) -
     Without `access` everyone may search everything.
     """
     audit = Audit(settings.audit_log, with_ids=settings.audit_ids)
+    tracing = None
+    if settings.traces:
+        # An extra, which need not be installed.
+        from graphql_service.web.tracing import Tracing
+
+        tracing = Tracing()
     service = Service(store, settings, access or AnonymousAccess(), audit)
     embedded = store.capabilities.operators is None
 
@@ -59,6 +65,8 @@ def create_app(store: Store, settings: Settings, access: Access | None = None) -
     async def live(_: Starlette) -> AsyncIterator[None]:
         yield
         audit.close()
+        if tracing is not None:
+            tracing.close()
 
     return Starlette(
         routes=[
@@ -71,7 +79,7 @@ def create_app(store: Store, settings: Settings, access: Access | None = None) -
             *(create_routes(store) if embedded else ()),
         ],
         middleware=[
-            Middleware(Edge, settings=settings, store="sqlite" if embedded else "healthimaging"),
+            Middleware(Edge, settings=settings, store="sqlite" if embedded else "healthimaging", tracing=tracing),
             Middleware(
                 CORSMiddleware,
                 allow_origins=settings.allowed_origins,

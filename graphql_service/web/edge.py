@@ -8,7 +8,7 @@ takes on.
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 import orjson
@@ -19,6 +19,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from graphql_service.metrics import IN_FLIGHT
 from graphql_service.settings import Settings
 from graphql_service.web.telemetry import begin, finish
+
+if TYPE_CHECKING:
+    from graphql_service.web.tracing import Tracing
 
 #: What asks the store, and so is held to the origin and to the number at once.
 _WORK: Final = ("/graphql", "/datastore")
@@ -43,9 +46,10 @@ _HEADERS: Final = (
 class Edge:
     """Stands around the application. `store` names the kind of store in the metrics."""
 
-    def __init__(self, app: ASGIApp, settings: Settings, store: str) -> None:
+    def __init__(self, app: ASGIApp, settings: Settings, store: str, tracing: Tracing | None = None) -> None:
         self._app = app
         self._store = store
+        self._tracing = tracing
         self._hosts = frozenset(host.lower() for host in settings.allowed_hosts)
         self._origins = frozenset(settings.allowed_origins)
         self._maximum = settings.limits.requests
@@ -80,6 +84,8 @@ class Edge:
             self._working -= working
             IN_FLIGHT.set(self._working)
             finish(scope, told, status, self._store)
+            if self._tracing is not None:
+                self._tracing.record(scope, told, status)
 
     def _refuse(self, scope: Scope, path: str, *, working: bool) -> Response | None:
         headers = Headers(scope=scope)

@@ -12,7 +12,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from traceback import extract_tb, format_list
-from typing import Final, cast
+from typing import Any, Final, cast
 from uuid import uuid4
 
 import orjson
@@ -62,24 +62,26 @@ def told_of(scope: Scope) -> Told:
 def finish(scope: Scope, told: Told, status: int, store: str) -> None:
     """Logs and counts an answered request."""
     seconds = time.perf_counter() - told.begun
-    first = scope["path"].removeprefix(scope.get("root_path", "")).split("/", 2)[1:2]
-    path = f"/{first[0]}" if first and first[0] in _PATHS else "other"
-    method = scope["method"] if scope["method"] in _METHODS else "other"
-    REQUESTS.labels(path, method, status).inc()
+    said = describe(scope, told, status)
+    REQUESTS.labels(said["path"], said["method"], status).inc()
     for operation in told.operations:
         OPERATION_SECONDS.labels(operation, store).observe(seconds)
-    _log.info(
-        "request",
-        requestId=told.request_id,
-        method=method,
-        path=path,
-        status=status,
-        milliseconds=round(seconds * 1000, 2),
-        principal=told.principal,
-        operations=told.operations,
-        searches=[shape(reading.search) for reading in told.readings if reading.search is not None],
-        imageSets=sum(len(reading.image_set_ids) for reading in told.readings),
-    )
+    _log.info("request", milliseconds=round(seconds * 1000, 2), **said)
+
+
+def describe(scope: Scope, told: Told, status: int) -> dict[str, Any]:
+    """What may be said of a request: nothing that whoever sent it has chosen, but for the shape of its searches."""
+    first = scope["path"].removeprefix(scope.get("root_path", "")).split("/", 2)[1:2]
+    return {
+        "requestId": told.request_id,
+        "method": scope["method"] if scope["method"] in _METHODS else "other",
+        "path": f"/{first[0]}" if first and first[0] in _PATHS else "other",
+        "status": status,
+        "principal": told.principal,
+        "operations": list(told.operations),
+        "searches": [shape(reading.search) for reading in told.readings if reading.search is not None],
+        "imageSets": sum(len(reading.image_set_ids) for reading in told.readings),
+    }
 
 
 class _Handler(logging.Handler):

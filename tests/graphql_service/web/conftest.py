@@ -6,7 +6,7 @@ from typing import Any
 import anyio
 import httpx
 import pytest
-from starlette.applications import Starlette
+from starlette.types import ASGIApp
 
 from graphql_service.image_set import ImageSet
 from graphql_service.settings import Settings
@@ -32,7 +32,7 @@ def store(tmp_path: Path) -> Iterator[SQLiteStore]:
 class Client:
     """Sends single requests to an application."""
 
-    app: Starlette
+    app: ASGIApp
 
     def request(self, method: str, path: str, **content: Any) -> httpx.Response:
         async def send() -> httpx.Response:

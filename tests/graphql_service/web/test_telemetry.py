@@ -52,9 +52,15 @@ def run(tmp_path: Path) -> Iterator[Run]:
     store = SQLiteStore(tmp_path / "store.db", create=True)
     store.load(DATASTORE, [ImageSet(DATASTORE, "1" * 32, 1, None, None, None, None, None, STORED)])
     store.close()
-    command = [Path(sys.executable).with_name("imagesets"), "serve", "--port", "0"]
     process = subprocess.Popen(
-        [*command, "--store", f"sqlite:///{tmp_path}/store.db"],
+        [
+            Path(sys.executable).with_name("imagesets"),
+            "serve",
+            "--port",
+            "0",
+            "--store",
+            f"sqlite:///{tmp_path}/store.db",
+        ],
         env=os.environ | {"IMAGESETS_AUDIT_LOG": str(tmp_path / "audit.log")},
         stderr=subprocess.PIPE,
         text=True,
