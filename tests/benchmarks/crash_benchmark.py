@@ -45,7 +45,7 @@ def main() -> None:
     arguments.add_argument("--times", type=int, default=50)
     arguments.add_argument("--rows", type=int, default=20_000)
     given = arguments.parse_args()
-    rows = list({each.image_set_id: each for each in make_image_sets(given.rows + 100 * given.times)}.values())
+    rows = list({each.image_set_id: each for each in make_image_sets(given.rows + 300 * given.times)}.values())
     large, small = rows[: given.rows], rows[given.rows :]
     program, moments = Path(sys.executable).with_name("imagesets"), random.Random(3)  # noqa: S311 - nothing is secret
     killed = 0
@@ -56,7 +56,9 @@ def main() -> None:
         load(program, file, OTHER, Path(folder) / "first.db").wait()
         whole = time.perf_counter() - begun
         store, acknowledged = Path(folder) / "store.db", list[ImageSet]()
-        for number in range(given.times):
+        number = -1
+        while killed < given.times:
+            number += 1
             part = small[number * 100 : number * 100 + 100]
             write(Path(folder) / "small.ndjson", part)
             assert load(program, Path(folder) / "small.ndjson", DATASTORE, store).wait() == 0
@@ -64,7 +66,7 @@ def main() -> None:
             # Every other time into a data store that is empty, and so is filled in one transaction.
             datastore = DATASTORE if number % 2 else OTHER
             process = load(program, file, datastore, store)
-            time.sleep(moments.uniform(0.3, 1.0) * whole)
+            time.sleep(moments.uniform(0.1, 0.9) * whole)
             process.kill()
             killed += process.wait() != 0
             check(store, DATASTORE, acknowledged)
@@ -75,7 +77,7 @@ def main() -> None:
                     opened.remove_datastore(OTHER)
                 else:
                     opened.remove(DATASTORE, {each.image_set_id for each in large})
-    print(f"{killed} of {given.times} loads killed; each time the store was whole, and the next load completed")
+    print(f"{killed} loads killed, {number + 1 - killed} others had ended before; each time the store was whole, and the next load completed")
 
 
 def load(program: Path, file: Path, datastore: str, store: Path) -> subprocess.Popen[bytes]:
