@@ -77,7 +77,8 @@ def main() -> None:
                     opened.remove_datastore(OTHER)
                 else:
                     opened.remove(DATASTORE, {each.image_set_id for each in large})
-    print(f"{killed} loads killed, {number + 1 - killed} others had ended before; each time the store was whole, and the next load completed")
+    print(f"{killed} loads killed ({number + 1 - killed} others had ended before it)")
+    print("each time the store was whole, and the next load completed")
 
 
 def load(program: Path, file: Path, datastore: str, store: Path) -> subprocess.Popen[bytes]:
