@@ -14,6 +14,7 @@ ServiceError
 │   ├── AccessDenied      ACCESS_DENIED         the service's credentials may not do this
 │   └── DataStoreNotActive DATASTORE_NOT_ACTIVE the data store is being made or deleted
 ├── Unauthenticated       UNAUTHENTICATED       who asks is not known
+│   └── UnsignedRequest   UNAUTHENTICATED       a request of the wire protocol is not signed as it must be
 ├── AuditError            AUDIT_UNAVAILABLE     what was read cannot be written down, so it is not told
 ├── LoadError             LOAD_FAILED           a source cannot be read
 └── SettingError          INVALID_SETTING       a setting or a command-line argument is wrong
@@ -116,9 +117,17 @@ class DataStoreNotActive(StoreError):
 
 
 class Unauthenticated(ServiceError):
-    """Who asks is not known: no credentials, or none that are valid."""
+    """Who asks is not known: no key or token, or none that is valid. The message quotes nothing of it."""
 
     code = "UNAUTHENTICATED"
+
+
+class UnsignedRequest(Unauthenticated):
+    """A request of the wire protocol is not signed as it must be; `kind` is the type of the service's own error."""
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
 
 
 class AuditError(ServiceError):

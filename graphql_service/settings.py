@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Final, TypeAlias
+from urllib.parse import urlsplit
 
-from platformdirs import user_data_path
+from platformdirs import user_config_path, user_data_path
 
 from graphql_service.errors import SettingError
 
@@ -27,6 +29,12 @@ def default_store() -> str:
     """The URL of the embedded store in the user's data folder."""
     path: Path = user_data_path("imagesets", appauthor=False) / "imagesets.db"
     return f"sqlite:///{path}"
+
+
+def default_keys_file() -> Path:
+    """The keys file in the user's configuration folder."""
+    path: Path = user_config_path("imagesets", appauthor=False) / "keys.json"
+    return path
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +75,10 @@ class Settings:
     `…_read_seconds`, the longest silence of one attempt; `…_call_seconds`, a call as a whole, with its attempts and
     waits. `limits` are IMAGESETS_MAX_….
 
-    `auth`: how whoever asks is known. `allowed_hosts`: the host names by which the service may be called;
+    `auth`: how whoever asks is known, `none`, `keys` or `oidc`. `keys_file`: the keys. `oidc_issuer` makes the tokens,
+    which must be for `oidc_audience`; `oidc_datastores_claim`: what in them lists data stores, or nothing.
+
+    `allowed_hosts`: the host names by which the service may be called;
     `allowed_origins`: the origins, other than its own, whose pages may ask it; "*" is any. `trusted_proxies`: whose
     forwarded headers are believed; `root_path`: what a proxy has in front of the service's paths. `introspection`,
     `suggestions` (of names, in GraphQL's errors) and `graphiql` may be off. `audit_log`: a file, `-` for standard
@@ -84,6 +95,10 @@ class Settings:
     healthimaging_read_seconds: int = 10
     healthimaging_call_seconds: int = 20
     auth: str = "none"
+    keys_file: Path = field(default_factory=default_keys_file)
+    oidc_issuer: str = ""
+    oidc_audience: str = ""
+    oidc_datastores_claim: str = ""
     allowed_hosts: tuple[str, ...] = ("localhost", "127.0.0.1", "[::1]", "runtime-localhost")
     allowed_origins: tuple[str, ...] = ()
     trusted_proxies: tuple[str, ...] = ("127.0.0.1",)
@@ -106,7 +121,34 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
         return {name: readers[name](key, environ[key]) for name, key in keys.items() if environ.get(key)}
 
     limits = Limits(**read({each.name: _count(_LIMITS_LIMIT) for each in fields(Limits)}, "IMAGESETS_MAX_"))
-    return Settings(limits=limits, **read(_READERS, "IMAGESETS_"))
+    settings = Settings(limits=limits, **read(_READERS, "IMAGESETS_"))
+    for key, value in (
+        ("IMAGESETS_OIDC_ISSUER", settings.oidc_issuer),
+        ("IMAGESETS_OIDC_AUDIENCE", settings.oidc_audience),
+    ):
+        if settings.auth == "oidc" and not value:
+            raise SettingError(f"{key} must be set where IMAGESETS_AUTH is oidc")
+    return settings
+
+
+def is_secure(url: str) -> bool:
+    """Whether a URL is one of https, or of http on this machine; without a user's name in either."""
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname or "", parts.port
+    except ValueError:
+        return False
+    if not host or "@" in parts.netloc or re.search(r"\s", url):
+        return False
+    return parts.scheme == "https" or (parts.scheme == "http" and is_loopback(host))
+
+
+def is_loopback(host: str) -> bool:
+    """Whether the name or address is this machine's own, and so only this machine reaches a server there."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _count(limit: int) -> _Reader:
@@ -134,6 +176,22 @@ def _list_of(read_one: _Reader) -> _Reader:
     return read
 
 
+def _read_path(key: str, text: str) -> Path:
+    # The service and the command line, each where it was started, must mean the same file.
+    if not text.startswith("/"):
+        raise SettingError(f"{key} must be an absolute path; it is '{text}'")
+    return Path(text)
+
+
+def _read_issuer(key: str, text: str) -> str:
+    if "?" in text or "#" in text or not is_secure(text):
+        raise SettingError(
+            f"{key} must be the https URL that tokens have in 'iss', such as https://login.example.org/"
+            " (http on this machine alone)"
+        )
+    return text
+
+
 def _read_switch(key: str, text: str) -> bool:
     if text not in ("on", "off"):
         raise SettingError(f"{key} must be on or off; it is '{text}'")
@@ -153,6 +211,10 @@ _READERS: Final[Mapping[str, _Reader]] = {
     "healthimaging_read_seconds": _count(_SECONDS_LIMIT),
     "healthimaging_call_seconds": _count(_SECONDS_LIMIT),
     "auth": _matching("none|oidc|keys", "none, oidc or keys"),
+    "keys_file": _read_path,
+    "oidc_issuer": _read_issuer,
+    "oidc_audience": _matching(r"\S+", "what tokens name as their audience, without spaces"),
+    "oidc_datastores_claim": _matching(r"\S+", "the name of a claim, without spaces"),
     "allowed_hosts": _list_of(
         _matching(r"\*|[^\s/:*]+|\[[0-9a-fA-F:.]+\]", "host names without ports, parted by commas")
     ),

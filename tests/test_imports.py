@@ -33,6 +33,7 @@ OWNERS = {
     "botocore": ("graphql_service.healthimaging.client",),
     "click": ("graphql_service.cli",),
     "graphql": ("graphql_service.api",),
+    "jwt": ("graphql_service.access.oidc",),
     "lark": ("grammar.parser",),
     # boto3's types, for the type checker alone.
     "mypy_boto3_medical_imaging": ("graphql_service.healthimaging.client",),

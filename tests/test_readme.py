@@ -9,16 +9,21 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from grammar.parser import parse
+from graphql_service.access import open_access
+from graphql_service.access.keys import WireKey, list_keys
+from graphql_service.access.oidc import OIDCAccess
 from graphql_service.errors import SettingError
 from graphql_service.loading.ndjson import JQ_ANSWER
-from graphql_service.sample import DATASTORE_ID, open_sample
+from graphql_service.sample import DATASTORE_ID, DATASTORE_NAME, open_sample
 from graphql_service.settings import Settings, read_settings
+from graphql_service.stores.sqlite import SQLiteStore
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -45,7 +50,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = make_checkout(tmp_path_factory.mktemp("readme"))
     with open_sample() as lines:
         (folder / "image_sets.ndjson").write_bytes(lines.read())
-    run("imagesets load image_sets.ndjson --datastore " + DATASTORE_ID, folder)
+    with closing(SQLiteStore(folder / ".imagesets" / "sample.db", create=True)) as store:
+        store.create_datastore(DATASTORE_ID, name=DATASTORE_NAME)
+    run(f"imagesets load image_sets.ndjson --datastore {DATASTORE_NAME}", folder)
     assert (folder / ".imagesets" / "sample.db").exists()
     return folder
 
@@ -156,6 +163,31 @@ def test_clients_of_healthimaging_find_what_is_there(address: str, folder: Path)
     assert [one["imageSetId"] for one in found["imageSetsMetadataSummaries"]] == ["09876543210987654321098765432109"]
     (folder / "program.py").write_text(program)
     assert run(f"{settings}\npython program.py", folder).stdout.count("\n") == 2_001
+
+
+def test_keys_are_made_as_is_shown(folder: Path) -> None:
+    [_, section] = README.split("\n### Keys\n")
+    [commands] = re.findall(r"^    export IMAGESETS_AUTH=keys.*?\n\n", section, re.DOTALL | re.MULTILINE)
+    script = commands.replace(
+        "imagesets keys remove", 'echo "$KEY $AWS_ACCESS_KEY_ID $AWS_SECRET_ACCESS_KEY"\nimagesets keys remove'
+    )
+    ran = run(f"set -e\n{script}", folder)
+    assert ran.returncode == 0
+    [shown] = [line.split() for line in ran.stdout.splitlines() if line.startswith("imagesets_")]
+    [scanner] = list_keys(folder / "keys.json")
+    assert isinstance(scanner, WireKey)
+    assert shown[1:] == [scanner.id, scanner.secret]
+    assert f"data store {DATASTORE_ID}." in ran.stdout
+    assert (folder / "keys.json").stat().st_mode & 0o777 == 0o600
+
+
+def test_an_issuer_is_set_up_as_is_shown() -> None:
+    [_, section] = README.split("\n### Tokens of an issuer (OpenID Connect)\n")
+    [commands] = re.findall(r"^    export IMAGESETS_AUTH=oidc.*?\n\n", section, re.DOTALL | re.MULTILINE)
+    environ = dict(word.split("=", 1) for word in shlex.split(commands) if "=" in word)
+    settings = read_settings(environ)
+    assert (settings.auth, settings.oidc_datastores_claim) == ("oidc", "imagesets_datastores")
+    assert isinstance(open_access(settings), OIDCAccess)
 
 
 @pytest.mark.skipif(shutil.which("jq") is None, reason="the system has no jq")

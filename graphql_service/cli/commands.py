@@ -17,7 +17,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from io import BufferedReader
-from ipaddress import ip_address
 from itertools import chain
 from pathlib import Path
 from typing import IO, Final, NoReturn, TypeVar
@@ -32,6 +31,7 @@ from grammar.periods import find_zone
 from grammar.problems import QueryError
 from graphql_service.analysis import analyse
 from graphql_service.cli.explanation import draw_problem, explain_as_code, explain_as_json, explain_in_words
+from graphql_service.cli.keys import keys
 from graphql_service.cli.pages import find_datastore, read_pages
 from graphql_service.cli.results import DATA_FORMATS, OutputConsole, write_datastores, write_table
 from graphql_service.errors import (
@@ -48,7 +48,7 @@ from graphql_service.loading.ndjson import read_lines
 from graphql_service.paging import DEFAULT_PAGE, Page
 from graphql_service.sample import DATASTORE_ID, DATASTORE_NAME, open_sample
 from graphql_service.searching import Inquiry
-from graphql_service.settings import read_settings
+from graphql_service.settings import is_loopback, read_settings
 from graphql_service.stores import open_embedded, open_store
 from graphql_service.stores.base import Store
 from graphql_service.stores.sqlite import SQLiteStore
@@ -223,6 +223,9 @@ class _Commands(click.Group):
 @click.version_option(package_name="imagesets", message="imagesets %(version)s")
 def imagesets() -> None:
     """Search medical image sets by typing."""
+
+
+imagesets.add_command(keys)
 
 
 @imagesets.command()
@@ -530,7 +533,7 @@ def serve(*, host: str, port: int, url: str | None, with_sample: bool, allow_ano
 
     settings = read_settings(os.environ)
     settings = replace(settings, store=url or settings.store)
-    if settings.auth == "none" and not (allow_anonymous or _is_loopback(host)):
+    if settings.auth == "none" and not (allow_anonymous or is_loopback(host)):
         raise SettingError(
             f"IMAGESETS_AUTH is none, and on {host} other machines can ask: set it to keys or oidc, or say"
             " --allow-anonymous"
@@ -559,14 +562,6 @@ def serve(*, host: str, port: int, url: str | None, with_sample: bool, allow_ano
             uvicorn.Server(config).run(sockets=[listener])
         except KeyboardInterrupt:
             _say("Stopped.")
-
-
-def _is_loopback(host: str) -> bool:
-    """Whether only this machine can reach a server that listens there."""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _load_sample(store: SQLiteStore) -> None:

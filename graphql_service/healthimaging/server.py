@@ -2,7 +2,8 @@
 
 The reading operations are answered, image frames excepted; every other one is refused in the service's own shape.
 What a request says is taken literally and whole: a parameter or member that is not understood, or a token that no page
-of the same search has given, is a ValidationException. Signatures are not checked.
+of the same search has given, is a ValidationException. Who may ask for what is not decided here: the
+caller says which store a request finds.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from grammar.criteria import Everything
+from graphql_service.access.signatures import SignedRequest
 from graphql_service.api.errors import mask
 from graphql_service.errors import (
     AccessDenied,
@@ -32,6 +34,7 @@ from graphql_service.errors import (
     InvalidArgument,
     InvalidCursor,
     Throttled,
+    UnsignedRequest,
     UnsupportedSearch,
 )
 from graphql_service.healthimaging.criteria import from_search_criteria, to_search_criteria
@@ -95,6 +98,9 @@ class _Asked:
     body: bytes
 
 
+#: Finds the store that a request may see. May block; raises UnsignedRequest for one that may see none.
+FindStore: TypeAlias = Callable[[SignedRequest], Store]
+
 _Answer: TypeAlias = Callable[[Store, _Asked], Response]
 
 
@@ -110,13 +116,17 @@ class _Operation:
     has_body: bool = False
 
 
-def create_routes(store: Store) -> list[Route]:
-    """The routes of every operation of the service, over a store that its caller opens and closes."""
+def create_routes(store: Store, find_store: FindStore | None = None) -> list[Route]:
+    """The routes of every operation of the service, over a store that its caller opens and closes.
+
+    Where there is a `find_store`, each request is answered from what that finds for it, before anything else of the
+    request is looked at; its body is then read whatever its operation.
+    """
     by_path: dict[str, dict[str, _Operation]] = {operation.path: {} for operation in _OPERATIONS}
     for operation in _OPERATIONS:
         by_path[operation.path][operation.method] = operation
     by_path["/datastore/{rest:path}"] = {}
-    return [Route(path, _Endpoint(store, operations)) for path, operations in by_path.items()]
+    return [Route(path, _Endpoint(store, find_store, operations)) for path, operations in by_path.items()]
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +134,7 @@ class _Endpoint:
     """One path, and its operations by their methods."""
 
     store: Store
+    find_store: FindStore | None
     operations: Mapping[str, _Operation]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -139,6 +150,17 @@ class _Endpoint:
 
     async def _answer(self, request: Request) -> Response:
         operation = self.operations.get(request.method)
+        body = b""
+        if self.find_store is not None or (operation is not None and operation.has_body):
+            body = await _read_body(request)
+        return await run_in_threadpool(self._run, request, operation, body)
+
+    def _run(self, request: Request, operation: _Operation | None, body: bytes) -> Response:
+        store = self.store
+        if self.find_store is not None:
+            scope = request.scope
+            signed = SignedRequest(request.method, scope["raw_path"], scope["query_string"], scope["headers"], body)
+            store = self.find_store(signed)
         if operation is None:
             raise _Refused(404, "UnknownOperationException", "There is no such operation.")
         if operation.answer is None:
@@ -146,8 +168,7 @@ class _Endpoint:
             raise InvalidArgument(f"{operation.name} is not served here. What is: {served}.")
         ids = {name: _read_id(name, value) for name, value in request.path_params.items()}
         parameters = _read_parameters(request.query_params.multi_items(), operation)
-        body = await _read_body(request) if operation.has_body else b""
-        return await run_in_threadpool(operation.answer, self.store, _Asked(ids, parameters, body))
+        return operation.answer(store, _Asked(ids, parameters, body))
 
 
 def _refuse(error: Exception) -> _Refused:
@@ -155,6 +176,8 @@ def _refuse(error: Exception) -> _Refused:
     match error:
         case _Refused():
             return error
+        case UnsignedRequest():
+            return _Refused(403, error.kind, str(error))
         case DataStoreNotFound():
             return _Refused(404, "ResourceNotFoundException", "There is no data store with this id.")
         case InvalidArgument() | UnsupportedSearch():

@@ -500,7 +500,7 @@ def _number(connection: sqlite3.Connection, datastore_id: str) -> int:
     if read_text(datastore_id) is not None:
         row = connection.execute("SELECT number FROM datastores WHERE id = ?", (datastore_id,)).fetchone()
     if row is None:
-        raise DataStoreNotFound(f"there is no data store '{datastore_id}'")
+        raise DataStoreNotFound("there is no data store with this id: 'datastores' lists those there are")
     return int(row[0])
 
 

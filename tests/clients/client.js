@@ -1,5 +1,6 @@
 // What a user of the AWS SDK for JavaScript runs: one search to its end, and the other reading calls.
-// Takes {endpoint, datastoreId, imageSetId, searchCriteria} as its argument and prints what came back, as JSON.
+// Takes {endpoint, datastoreId, imageSetId, searchCriteria} and, where signatures are checked, a key's {accessKeyId,
+// secretAccessKey} as `credentials`, in its argument, and prints what came back, as JSON.
 import {
   GetDatastoreCommand,
   GetImageFrameCommand,
@@ -11,7 +12,7 @@ import {
   paginateSearchImageSets,
 } from "@aws-sdk/client-medical-imaging";
 
-const { endpoint, datastoreId, imageSetId, searchCriteria } = JSON.parse(process.argv[2], (name, value) =>
+const { endpoint, datastoreId, imageSetId, searchCriteria, credentials } = JSON.parse(process.argv[2], (name, value) =>
   name === "createdAt" || name === "updatedAt" ? new Date(value) : value,
 );
 
@@ -19,7 +20,7 @@ const client = new MedicalImagingClient({
   endpoint,
   disableHostPrefix: true,
   region: "us-east-1",
-  credentials: { accessKeyId: "any", secretAccessKey: "any" },
+  credentials: credentials ?? { accessKeyId: "any", secretAccessKey: "any" },
 });
 
 const refusal = async (command) => {

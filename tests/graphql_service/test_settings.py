@@ -1,4 +1,5 @@
 import re
+from pathlib import Path
 
 import pytest
 
@@ -38,3 +39,77 @@ def test_a_store_of_another_kind_is_refused_by_its_name() -> None:
     assert str(refused.value) == (
         "IMAGESETS_STORE must be a URL such as sqlite:///path/to/file.db or healthimaging://us-east-1"
     )
+
+
+def test_access_is_read() -> None:
+    environ = {
+        "IMAGESETS_AUTH": "oidc",
+        "IMAGESETS_KEYS_FILE": "/etc/imagesets/keys.json",
+        "IMAGESETS_OIDC_ISSUER": "https://login.example.org/realms/hospital",
+        "IMAGESETS_OIDC_AUDIENCE": "imagesets",
+        "IMAGESETS_OIDC_DATASTORES_CLAIM": "https://example.org/datastores",
+    }
+    assert read_settings(environ) == Settings(
+        auth="oidc",
+        keys_file=Path("/etc/imagesets/keys.json"),
+        oidc_issuer="https://login.example.org/realms/hospital",
+        oidc_audience="imagesets",
+        oidc_datastores_claim="https://example.org/datastores",
+    )
+    assert read_settings({}).auth == "none"
+    assert re.fullmatch(r"/.+/imagesets/keys\.json", str(read_settings({}).keys_file))
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "reason"),
+    [
+        ("IMAGESETS_AUTH", "None", "must be none, oidc or keys"),
+        ("IMAGESETS_AUTH", "keys ", "must be none, oidc or keys"),
+        ("IMAGESETS_KEYS_FILE", "keys.json", "must be an absolute path; it is 'keys.json'"),
+        ("IMAGESETS_OIDC_AUDIENCE", "a b", "must be what tokens name as their audience, without spaces"),
+        ("IMAGESETS_OIDC_DATASTORES_CLAIM", " a", "must be the name of a claim, without spaces"),
+    ],
+)
+def test_bad_access_is_refused_by_its_name(key: str, value: str, reason: str) -> None:
+    with pytest.raises(SettingError) as refused:
+        read_settings({key: value})
+    assert str(refused.value) == f"{key} {reason}"
+
+
+@pytest.mark.parametrize("missing", ["IMAGESETS_OIDC_ISSUER", "IMAGESETS_OIDC_AUDIENCE"])
+def test_an_issuer_and_an_audience_are_needed(missing: str) -> None:
+    environ = {"IMAGESETS_OIDC_ISSUER": "https://login.example.org", "IMAGESETS_OIDC_AUDIENCE": "imagesets"}
+    with pytest.raises(SettingError) as refused:
+        read_settings({"IMAGESETS_AUTH": "oidc", **environ, missing: ""})
+    assert str(refused.value) == f"{missing} must be set where IMAGESETS_AUTH is oidc"
+
+
+@pytest.mark.parametrize(
+    "issuer",
+    [
+        "https://login.example.org",
+        "https://login.example.org:8443/a/",
+        "http://127.0.0.1:1",
+        "http://[::1]/",
+        "http://localhost",
+    ],
+)
+def test_an_issuer_is_reached_safely(issuer: str) -> None:
+    assert read_settings({"IMAGESETS_OIDC_ISSUER": issuer}).oidc_issuer == issuer
+
+
+@pytest.mark.parametrize(
+    "issuer",
+    [
+        "login.example.org", "http://login.example.org", "http://192.0.2.1", "http://localhost.example.org", "https://",
+        "https://user:secret@login.example.org", "https://login.example.org?a", "https://login.example.org#a",
+        "https://login.example.org:port", "https://[x", "https://a b", "ftp://localhost", "file:///etc/passwd",
+        "http://127.0.0.1@login.example.org", "http://0.0.0.0",
+    ],
+)  # fmt: skip
+def test_any_other_issuer_is_refused(issuer: str) -> None:
+    with pytest.raises(
+        SettingError, match=r"^IMAGESETS_OIDC_ISSUER must be the https URL that tokens have in 'iss'"
+    ) as refused:
+        read_settings({"IMAGESETS_OIDC_ISSUER": issuer})
+    assert "secret" not in str(refused.value)

@@ -71,7 +71,7 @@ def test_a_query_with_problems_is_not_run(store: SQLiteStore) -> None:
 
 def test_an_error_does_not_close_the_prompt(store: SQLiteStore) -> None:
     gone = Datastore("b" * 32, "mine")
-    error = f"Error: there is no data store '{gone.datastore_id}'"
+    error = "Error: there is no data store with this id: 'datastores' lists those there are"
     assert type_into_prompt(store, gone, "*\r*\r\x04") == [*WELCOME, error, error]
 
 

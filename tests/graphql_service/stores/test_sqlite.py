@@ -427,7 +427,7 @@ def test_an_unknown_data_store_is_an_error(store: SQLiteStore) -> None:
         lambda: store.remove(DATASTORE_ID, ["0" * 32]),
         lambda: store.remove_datastore(DATASTORE_ID),
     ):
-        with pytest.raises(DataStoreNotFound, match=f"there is no data store '{DATASTORE_ID}'"):
+        with pytest.raises(DataStoreNotFound, match="there is no data store with this id"):
             use()
 
 

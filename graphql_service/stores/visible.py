@@ -1,0 +1,79 @@
+"""A view of a store, in which only some of its data stores exist."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+from uuid import uuid4
+
+from grammar.criteria import Condition
+from graphql_service.image_set import Datastore, ImageSet, ImageSetVersion
+from graphql_service.stores.base import Answer, Capabilities, Request, Store
+
+_ID: Final = re.compile("[0-9a-z]{32}")
+#: An id that no store has: what is hidden is asked for under it.
+_NOWHERE: Final = uuid4().hex
+
+
+def show_only(store: Store, datastores: frozenset[str] | None) -> Store:
+    """The store as it is for whom these data stores exist; None: all of them do."""
+    return store if datastores is None else VisibleStore(store, datastores)
+
+
+@dataclass(frozen=True, slots=True)
+class VisibleStore:
+    """A store in which no data store exists but those with these ids.
+
+    Any other id is as one that the store has not: it is asked all the same, under an id that it surely has not, so
+    that answer, error and time are its own. Making a view costs nothing: each request can have one.
+    """
+
+    store: Store
+    datastore_ids: frozenset[str]
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """Those of the store."""
+        return self.store.capabilities
+
+    def datastores(self) -> tuple[Datastore, ...]:
+        """Every data store that exists here, by id."""
+        return tuple(each for each in self.store.datastores() if each.datastore_id in self.datastore_ids)
+
+    def datastore(self, datastore_id: str) -> Datastore | None:
+        """One data store by its id; None where there is none."""
+        return self.store.datastore(self._seen(datastore_id))
+
+    def image_sets(self, datastore_id: str, image_set_ids: Sequence[str]) -> Mapping[str, ImageSet]:
+        """The image sets that exist among those named, by id."""
+        return self.store.image_sets(self._seen(datastore_id), image_set_ids)
+
+    def versions(self, datastore_id: str, image_set_ids: Sequence[str]) -> Mapping[str, tuple[ImageSetVersion, ...]]:
+        """Every version that is known of the image sets that exist among those named, newest first."""
+        return self.store.versions(self._seen(datastore_id), image_set_ids)
+
+    def metadata(self, datastore_id: str, image_set_ids: Sequence[str]) -> Mapping[str, Mapping[str, object]]:
+        """The HealthImaging metadata documents of those named that have one."""
+        return self.store.metadata(self._seen(datastore_id), image_set_ids)
+
+    def fetch(self, request: Request) -> Answer:
+        """One request."""
+        seen = self._seen(request.datastore_id)
+        return self.store.fetch(request if seen == request.datastore_id else replace(request, datastore_id=seen))
+
+    def count(self, datastore_id: str, where: Condition, limit: int) -> int:
+        """How many image sets meet the condition, counting no further than `limit`."""
+        return self.store.count(self._seen(datastore_id), where, limit)
+
+    def values(self, datastore_id: str, field: str) -> tuple[str, ...]:
+        """The values that image sets have of a field."""
+        return self.store.values(self._seen(datastore_id), field)
+
+    def close(self) -> None:
+        """Nothing: the store is for whoever opened it to close."""
+
+    def _seen(self, datastore_id: str) -> str:
+        """The id to ask the store for. What is no id names no data store, and keeps its own error."""
+        return datastore_id if datastore_id in self.datastore_ids or not _ID.fullmatch(datastore_id) else _NOWHERE
