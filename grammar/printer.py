@@ -24,6 +24,8 @@ from grammar.fields import BY_NAME, SEXES, TIERS, FieldType
 from grammar.values import BARE, KEYWORDS
 
 _SYMBOLS: Final = {Operator.EQ: "=", Operator.LT: "<", Operator.LE: "<=", Operator.GT: ">", Operator.GE: ">="}
+_MASKED: Final = When("?")
+_MASKED_INTERVAL: Final = Interval(_MASKED, _MASKED)
 _SHORT_TIERS: Final = {name: short for short, name in TIERS.items()}
 
 
@@ -38,7 +40,7 @@ def canonical(search: Search) -> str:
 
 
 def shape(search: Search) -> str:
-    """A written search with `?` for each of its values: what may be told where those may not."""
+    """A search with `?` for each of its values: what may be told where those may not."""
     return canonical(Search(_mask(search.where), search.sort))
 
 
@@ -50,6 +52,8 @@ def _mask(condition: Condition) -> Condition:
             return Or(tuple(map(_mask, children)))
         case Not(child):
             return Not(_mask(child))
+        case Comparison(field, Operator.RANGE):
+            return Comparison(field, Operator.BETWEEN, _MASKED_INTERVAL)
         case Comparison(field, operator, operand):
             return Comparison(field, operator, _mask_operand(operator, operand))
         case Everything():
@@ -57,20 +61,19 @@ def _mask(condition: Condition) -> Condition:
 
 
 def _mask_operand(operator: Operator, operand: Operand) -> Operand:
-    value = When("?")
     match operator:
         case Operator.EXISTS:
             return None
-        case Operator.BETWEEN | Operator.RANGE:
-            return Interval(value, value)
+        case Operator.BETWEEN:
+            return _MASKED_INTERVAL
         case Operator.IN:
             assert isinstance(operand, tuple)
             # For the printer alone: a list of a search holds no dates.
-            return cast("tuple[Scalar, ...]", (value,) * len(operand))
+            return cast("tuple[Scalar, ...]", (_MASKED,) * len(operand))
         case Operator.LIKE:
-            return "?"
+            return _MASKED.text
         case _:
-            return value
+            return _MASKED
 
 
 def _write(condition: Condition) -> str:

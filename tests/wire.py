@@ -2,11 +2,16 @@
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import uvicorn
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Scope
+
+from graphql_service.access.signatures import SignedRequest
+from graphql_service.auditing import Reading
+from graphql_service.stores.base import Store
 
 
 def environment(url: str) -> dict[str, str]:
@@ -22,6 +27,19 @@ def environment(url: str) -> dict[str, str]:
         "AWS_CONFIG_FILE": "/dev/null",
         "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
     }
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """A door that stands open: whoever comes sees the whole store, and nothing is written down."""
+
+    store: Store
+
+    def admit_signed(self, _scope: Scope, _request: SignedRequest) -> Store:
+        return self.store
+
+    def write_down(self, _scope: Scope, _operations: Sequence[str], _readings: Sequence[Reading]) -> None:
+        pass
 
 
 @contextmanager

@@ -12,10 +12,10 @@ import gzip
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from hashlib import blake2b
-from typing import Final, TypeAlias
+from typing import Final, Protocol, TypeAlias
 from uuid import uuid4
 
 from starlette.concurrency import run_in_threadpool
@@ -27,8 +27,10 @@ from starlette.types import Receive, Scope, Send
 from grammar.criteria import Everything
 from graphql_service.access.signatures import SignedRequest
 from graphql_service.api.errors import mask
+from graphql_service.auditing import Reading
 from graphql_service.errors import (
     AccessDenied,
+    AuditError,
     DataStoreNotActive,
     DataStoreNotFound,
     InvalidArgument,
@@ -91,15 +93,27 @@ class _Refused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """What a request says: the ids in its path, its query parameters, and its body where the operation has one."""
+    """What a request says: its operation, the ids in its path, its query parameters, and its body where it has one.
 
+    `readings` grow by what is read of image sets for it.
+    """
+
+    operation: str
     ids: Mapping[str, str]
     parameters: Mapping[str, str]
     body: bytes
+    readings: list[Reading] = field(default_factory=list)
 
 
-#: Finds the store that a request may see. May block; raises UnsignedRequest for one that may see none.
-FindStore: TypeAlias = Callable[[SignedRequest], Store]
+class Keeper(Protocol):
+    """Who stands at the door: lets requests in, and writes down what they have read. Both may block."""
+
+    def admit_signed(self, scope: Scope, request: SignedRequest) -> Store:
+        """The store as far as it exists for whoever signed the request. Raises UnsignedRequest."""
+
+    def write_down(self, scope: Scope, operations: Sequence[str], readings: Sequence[Reading]) -> None:
+        """Writes down what was read, before it is told. Raises AuditError."""
+
 
 _Answer: TypeAlias = Callable[[Store, _Asked], Response]
 
@@ -116,25 +130,20 @@ class _Operation:
     has_body: bool = False
 
 
-def create_routes(store: Store, find_store: FindStore | None = None) -> list[Route]:
-    """The routes of every operation of the service, over a store that its caller opens and closes.
-
-    Where there is a `find_store`, each request is answered from what that finds for it, before anything else of the
-    request is looked at; its body is then read whatever its operation.
-    """
+def create_routes(keeper: Keeper) -> list[Route]:
+    """The routes of every operation of the service, each answered from the store that its keeper shows the request."""
     by_path: dict[str, dict[str, _Operation]] = {operation.path: {} for operation in _OPERATIONS}
     for operation in _OPERATIONS:
         by_path[operation.path][operation.method] = operation
     by_path["/datastore/{rest:path}"] = {}
-    return [Route(path, _Endpoint(store, find_store, operations)) for path, operations in by_path.items()]
+    return [Route(path, _Endpoint(keeper, operations)) for path, operations in by_path.items()]
 
 
 @dataclass(frozen=True, slots=True)
 class _Endpoint:
     """One path, and its operations by their methods."""
 
-    store: Store
-    find_store: FindStore | None
+    keeper: Keeper
     operations: Mapping[str, _Operation]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -149,18 +158,14 @@ class _Endpoint:
         await response(scope, receive, send)
 
     async def _answer(self, request: Request) -> Response:
-        operation = self.operations.get(request.method)
-        body = b""
-        if self.find_store is not None or (operation is not None and operation.has_body):
-            body = await _read_body(request)
-        return await run_in_threadpool(self._run, request, operation, body)
+        return await run_in_threadpool(self._run, request, await _read_body(request))
 
-    def _run(self, request: Request, operation: _Operation | None, body: bytes) -> Response:
-        store = self.store
-        if self.find_store is not None:
-            scope = request.scope
-            signed = SignedRequest(request.method, scope["raw_path"], scope["query_string"], scope["headers"], body)
-            store = self.find_store(signed)
+    def _run(self, request: Request, body: bytes) -> Response:
+        scope = request.scope
+        # Before anything else is told, even that there is no such operation.
+        signed = SignedRequest(request.method, scope["raw_path"], scope["query_string"], scope["headers"], body)
+        store = self.keeper.admit_signed(scope, signed)
+        operation = self.operations.get(request.method)
         if operation is None:
             raise _Refused(404, "UnknownOperationException", "There is no such operation.")
         if operation.answer is None:
@@ -168,7 +173,10 @@ class _Endpoint:
             raise InvalidArgument(f"{operation.name} is not served here. What is: {served}.")
         ids = {name: _read_id(name, value) for name, value in request.path_params.items()}
         parameters = _read_parameters(request.query_params.multi_items(), operation)
-        return operation.answer(store, _Asked(ids, parameters, body))
+        asked = _Asked(operation.name, ids, parameters, body if operation.has_body else b"")
+        response = operation.answer(store, asked)
+        self.keeper.write_down(scope, (operation.name,), asked.readings)
+        return response
 
 
 def _refuse(error: Exception) -> _Refused:
@@ -176,6 +184,8 @@ def _refuse(error: Exception) -> _Refused:
     match error:
         case _Refused():
             return error
+        case AuditError():
+            return _Refused(500, "InternalServerException", str(error))
         case UnsignedRequest():
             return _Refused(403, error.kind, str(error))
         case DataStoreNotFound():
@@ -230,6 +240,8 @@ def _search_image_sets(store: Store, asked: _Asked) -> Response:
         page = search(store, inquiry, page_request)
     except InvalidCursor as error:
         raise _foreign_token() from error
+    ids = tuple(image_set.image_set_id for image_set in page.image_sets)
+    asked.readings.append(Reading(asked.operation, inquiry.datastore_id, page.search, ids))
     answer = {
         "imageSetsMetadataSummaries": [_write_summary(image_set) for image_set in page.image_sets],
         **to_search_criteria(Everything(), criteria.sort),
@@ -290,6 +302,7 @@ def _find_versions(store: Store, asked: _Asked) -> Sequence[ImageSetVersion]:
     versions = store.versions(asked.ids["datastoreId"], [image_set_id]).get(image_set_id)
     if not versions:
         raise _missing_image_set()
+    asked.readings.append(Reading(asked.operation, asked.ids["datastoreId"], None, (image_set_id,)))
     return versions
 
 

@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from graphql_service.access.principals import Access, AnonymousAccess
+from graphql_service.access import open_access, open_signed_access
 from graphql_service.errors import StoreError
 from graphql_service.healthimaging.server import create_routes
 from graphql_service.metrics import expose
@@ -39,11 +39,8 @@ A query to try:
 """
 
 
-def create_app(store: Store, settings: Settings, access: Access | None = None) -> Starlette:
-    """The application over a store that its caller opens and closes. Raises SettingError.
-
-    Without `access` everyone may search everything.
-    """
+def create_app(store: Store, settings: Settings) -> Starlette:
+    """The application over a store that its caller opens and closes. Raises SettingError."""
     audit = Audit(settings.audit_log, with_ids=settings.audit_ids)
     tracing = None
     if settings.traces:
@@ -51,7 +48,7 @@ def create_app(store: Store, settings: Settings, access: Access | None = None) -
         from graphql_service.web.tracing import Tracing
 
         tracing = Tracing()
-    service = Service(store, settings, access or AnonymousAccess(), audit)
+    service = Service(store, settings, open_access(settings), open_signed_access(settings), audit)
     embedded = store.capabilities.operators is None
 
     async def ready(_: Request) -> Response:
@@ -76,7 +73,7 @@ def create_app(store: Store, settings: Settings, access: Access | None = None) -
             Route("/readyz", ready),
             Route("/metrics", _metrics),
             # HealthImaging's own clients need no one between them and HealthImaging.
-            *(create_routes(store) if embedded else ()),
+            *(create_routes(service) if embedded else ()),
         ],
         middleware=[
             Middleware(Edge, settings=settings, store="sqlite" if embedded else "healthimaging", tracing=tracing),

@@ -25,7 +25,6 @@ from graphql_service.settings import Limits
 from graphql_service.web.bodies import UnreadableBody, read_body
 from graphql_service.web.media_types import choose_media_type
 from graphql_service.web.service import Service
-from graphql_service.web.telemetry import told_of
 
 _JSON: Final = "application/json"
 _GRAPHQL: Final = "application/graphql-response+json"
@@ -86,17 +85,13 @@ def create_endpoint(
 
 async def _answer(request: Request, service: Service, executor: Executor) -> _Answer:
     """What a request is answered with. Raises what `_refuse` takes."""
-    told = told_of(request.scope)
-    told.door = "graphql"
     limits = service.settings.limits
-    principal, store = await service.admit(request.headers.get("authorization"))
-    told.principal = principal.name
+    store = await service.admit(request.scope, request.headers.get("authorization"))
     asked = await _read(request, limits)
     with limit_time(limits.request_seconds):
-        context = Context(store, limits, service.settings.max_page, readings=told.readings)
+        context = Context(store, limits, service.settings.max_page)
         answered = await executor.answer(asked, context)
-    told.operations = answered.root_fields
-    service.write_down(request.scope)
+    service.write_down(request.scope, answered.root_fields, context.readings)
     return _Answer(answered.body, 200 if answered.root_fields else None)
 
 

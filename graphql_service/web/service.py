@@ -2,43 +2,65 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from starlette.concurrency import run_in_threadpool
 from starlette.types import Scope
 
-from graphql_service.access.principals import Access, Principal
+from graphql_service.access.principals import Access
+from graphql_service.access.signatures import SignedAccess, SignedRequest
+from graphql_service.auditing import Reading
 from graphql_service.settings import Settings
 from graphql_service.stores.base import Store
+from graphql_service.stores.visible import show_only
 from graphql_service.web.audit import Audit
 from graphql_service.web.telemetry import told_of
 
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """The store with its settings, and what stands between it and whoever asks."""
+    """The store with its settings, and what stands between it and whoever asks.
+
+    `access` lets in by the Authorization header, `signed_access` by a signature; without the latter HealthImaging's
+    wire protocol is anybody's.
+    """
 
     store: Store
     settings: Settings
     access: Access
+    signed_access: SignedAccess | None
     audit: Audit
 
-    async def admit(self, authorization: str | None) -> tuple[Principal, Store]:
-        """Who asks, and the store as far as it exists for them. Raises Unauthenticated."""
+    async def admit(self, scope: Scope, authorization: str | None) -> Store:
+        """The store as far as it exists for whoever sends this header. Raises Unauthenticated."""
         if self.settings.auth == "oidc":  # may have to ask the issuer for its keys
             principal = await run_in_threadpool(self.access.authenticate, authorization)
         else:
             principal = self.access.authenticate(authorization)
-        return principal, self.store
+        told_of(scope).principal = principal.name
+        return show_only(self.store, principal.datastores)
 
-    def write_down(self, scope: Scope) -> None:
-        """Puts into the audit log what the request has read so far. Raises AuditError: then nothing is answered."""
+    def admit_signed(self, scope: Scope, request: SignedRequest) -> Store:
+        """The store as far as it exists for whoever signed the request. Raises UnsignedRequest."""
+        told = told_of(scope)
+        told.door = "healthimaging"
+        if self.signed_access is None:
+            told.principal = "anonymous"
+            return self.store
+        principal = self.signed_access.authenticate(request)
+        told.principal = principal.name
+        return show_only(self.store, principal.datastores)
+
+    def write_down(self, scope: Scope, operations: Sequence[str], readings: Sequence[Reading]) -> None:
+        """Has the audit log, and then the ordinary one, say what was read. Raises AuditError: then nothing is told."""
         told = told_of(scope)
         client = scope.get("client")
         self.audit.write(
-            told.readings,
+            readings,
             request_id=told.request_id,
             principal=told.principal or "",
             client=client[0] if client else None,
             door=told.door,
         )
+        told.operations, told.readings = operations, readings

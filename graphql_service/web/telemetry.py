@@ -42,9 +42,9 @@ class Told:
     request_id: str = field(default_factory=lambda: str(uuid4()))
     begun: float = field(default_factory=time.perf_counter)
     principal: str | None = None
-    door: str = "http"
+    door: str = "graphql"
     operations: Sequence[str] = ()
-    readings: list[Reading] = field(default_factory=list)
+    readings: Sequence[Reading] = ()
 
 
 def begin(scope: Scope) -> Told:

@@ -20,15 +20,13 @@ from botocore.config import Config
 from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 from mypy_boto3_medical_imaging import HealthImagingClient
-from starlette.applications import Starlette
 
-from graphql_service.access.keys import KeysFile, WireKey, add_wire_key, remove_key
+from graphql_service.access.keys import WireKey, add_wire_key, remove_key
 from graphql_service.access.principals import Principal
-from graphql_service.access.signatures import SignedAccess, SignedRequest
-from graphql_service.healthimaging.server import BODY_LIMIT, create_routes
-from graphql_service.stores.base import Store
+from graphql_service.healthimaging.server import BODY_LIMIT
+from graphql_service.settings import Settings
 from graphql_service.stores.sqlite import SQLiteStore
-from graphql_service.stores.visible import show_only
+from graphql_service.web.app import create_app
 from tests.clients.test_javascript import pytestmark as needs_javascript
 from tests.live import make_image_sets
 from tests.wire import environment, serve
@@ -60,15 +58,11 @@ class Service:
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     folder = tmp_path_factory.mktemp("signed")
     key = add_wire_key(folder / "keys.json", Principal("scanner", frozenset({SEEN})))
-    access = SignedAccess(KeysFile(folder / "keys.json"))
     with closing(SQLiteStore(folder / "store.db", create=True)) as store:
         for datastore_id in (SEEN, HIDDEN):
             store.load(datastore_id, (replace(row, datastore_id=datastore_id) for row in ROWS))
 
-        def find_store(request: SignedRequest) -> Store:
-            return show_only(store, access.authenticate(request).datastores)
-
-        with serve(Starlette(routes=create_routes(store, find_store))) as url:
+        with serve(create_app(store, Settings(auth="keys", keys_file=folder / "keys.json"))) as url:
             yield Service(url, folder / "keys.json", key)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 import grammar
 from grammar.fields import FIELDS
 from grammar.parser import parse, read
-from grammar.printer import canonical, meaning
+from grammar.printer import canonical, meaning, shape
 from grammar.problems import MAX_PROBLEMS, QueryError, draw, to_json
 from grammar.values import BARE
 from tests.grammar.cases import NOW, Case, read_cases
@@ -128,6 +129,26 @@ def test_a_problem_travels_with_both_kinds_of_positions() -> None:
             "fix": {"start": 17, "end": 24, "text": "patient"},
         }
     ]
+
+
+WORDS = {field.name for field in FIELDS} | set("and or not in like between is null sort asc desc".split())
+
+
+@pytest.mark.parametrize("case", ACCEPTED, ids=lambda case: case.query[:60])
+def test_a_shape_holds_no_value(case: Case) -> None:
+    query = parse(case.query, **case.arguments)
+    for search in (query.written, query.search):
+        told = shape(search)
+        assert set(re.findall(r"[^\s(),?*=!<>.]+", told)) <= WORDS
+        assert told.count("?") >= canonical(search).count(" = ")
+
+
+def test_a_shape_says_what_is_compared() -> None:
+    query = "patient = X and updated between 2024-03-11..2024-03-12 and (name like o* or modality not in (CT, MR)) sort name"
+    assert shape(parse(query, now=NOW).written) == (
+        "DICOMPatientId = ? and updatedAt between ?..? and (DICOMPatientName like ? or DICOMSeriesModality not in (?, ?))"
+        " sort DICOMPatientName asc"
+    )
 
 
 def test_an_exception_says_no_value() -> None:

@@ -36,7 +36,7 @@ from graphql_service.settings import Settings
 from graphql_service.stores.sqlite import SQLiteStore
 from tests.faulty import Fault, Faults, faulty
 from tests.live import DATASTORE, make_image_sets
-from tests.wire import environment, serve
+from tests.wire import Open, environment, serve
 
 ROWS = list(make_image_sets(120))
 #: No waiting for the rate, and short silences.
@@ -53,7 +53,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with closing(SQLiteStore(tmp_path_factory.mktemp("store") / "store.db", create=True)) as store:
         store.create_datastore(DATASTORE, name="live")
         store.load(DATASTORE, ROWS)
-        with serve(Starlette(routes=create_routes(store))) as url:
+        with serve(Starlette(routes=create_routes(Open(store)))) as url:
             yield url
 
 

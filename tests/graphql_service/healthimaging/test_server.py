@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from io import BytesIO
 from pathlib import Path
 from typing import Any, NoReturn
-from urllib.parse import unquote, urlencode
+from urllib.parse import quote, unquote, urlencode
 
 import anyio
 import pytest
@@ -39,6 +39,7 @@ from graphql_service.settings import Settings
 from graphql_service.stores.base import Capabilities
 from graphql_service.stores.sqlite import SQLiteStore
 from graphql_service.web.app import create_app
+from tests.wire import Open
 
 MODEL: ServiceModel = Session().get_service_model("medical-imaging")
 
@@ -130,6 +131,7 @@ class Wire:
                 "type": "http",
                 "method": method,
                 "path": path,
+                "raw_path": quote(path).encode(),
                 "query_string": query,
                 "headers": [(b"host", b"localhost")],
                 "root_path": "",
@@ -748,7 +750,7 @@ class BrokenStore:
 def test_the_errors_of_the_store(
     error: Exception, status: int, kind: str, says: str | None, caplog: pytest.LogCaptureFixture
 ) -> None:
-    wire = Wire(Starlette(routes=create_routes(BrokenStore(error, Capabilities()))))
+    wire = Wire(Starlette(routes=create_routes(Open(BrokenStore(error, Capabilities())))))
     for operation, parameters in (
         ("ListDatastores", {}),
         ("SearchImageSets", {"datastoreId": DATASTORE}),

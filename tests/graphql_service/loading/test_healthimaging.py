@@ -25,7 +25,7 @@ from graphql_service.loading import healthimaging
 from graphql_service.loading.healthimaging import CopyResult, check_source, copy
 from graphql_service.settings import Settings
 from graphql_service.stores.sqlite import LoadResult, SQLiteStore
-from tests.wire import environment, serve
+from tests.wire import Open, environment, serve
 
 PROGRAM = str(Path(sys.executable).with_name("imagesets"))
 LIVE = "a" * 32
@@ -50,7 +50,7 @@ class Wire:
     refuse: dict[int, tuple[int, str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.app = Starlette(routes=create_routes(self.live))
+        self.app = Starlette(routes=create_routes(Open(self.live)))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if not scope["path"].endswith("/searchImageSets"):

@@ -36,7 +36,7 @@ from graphql_service.stores.sqlite import SQLiteStore
 from graphql_service.web.app import create_app
 from tests.faulty import Fault, Faults, faulty
 from tests.live import DATASTORE, NOW, make_image_sets, make_queries
-from tests.wire import environment, serve
+from tests.wire import Open, environment, serve
 
 ROWS = list(make_image_sets(400))
 SETTINGS = Settings(
@@ -57,7 +57,7 @@ def embedded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SQLiteStore]:
 
 @pytest.fixture(scope="module")
 def faults(embedded: SQLiteStore) -> Iterator[Faults]:
-    with serve(Starlette(routes=create_routes(embedded))) as url, faulty(url) as faults:
+    with serve(Starlette(routes=create_routes(Open(embedded)))) as url, faulty(url) as faults:
         yield faults
 
 
@@ -163,7 +163,7 @@ def test_an_expired_token_goes_on_by_place_or_says_to_start_again(
 def test_pages_go_on_when_the_service_was_restarted(embedded: SQLiteStore, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = rows_of(read_pages(embedded, "", 500))
     with ExitStack() as proxied:
-        app = Starlette(routes=create_routes(embedded))
+        app = Starlette(routes=create_routes(Open(embedded)))
         with serve(app) as url:
             faults = proxied.enter_context(faulty(url))
             for name, value in environment(faults.url).items():
@@ -284,7 +284,7 @@ def test_graphql_says_what_a_search_took(store: Store, embedded: SQLiteStore) ->
 
 def test_readiness_tells_whether_the_service_answers(monkeypatch: pytest.MonkeyPatch, embedded: SQLiteStore) -> None:
     with ExitStack() as kept:
-        with serve(Starlette(routes=create_routes(embedded))) as url:
+        with serve(Starlette(routes=create_routes(Open(embedded)))) as url:
             for name, value in environment(url).items():
                 monkeypatch.setenv(name, value)
             store = kept.enter_context(closing(open_store("healthimaging://us-east-1", SETTINGS)))

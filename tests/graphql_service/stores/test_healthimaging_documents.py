@@ -16,7 +16,7 @@ from graphql_service.settings import Settings
 from graphql_service.stores import healthimaging, open_store
 from graphql_service.stores.base import Store
 from graphql_service.stores.sqlite import SQLiteStore
-from tests.wire import environment, serve
+from tests.wire import Open, environment, serve
 
 DATASTORE = "d" * 32
 IDS = [f"{number:032d}" for number in range(12)]
@@ -39,7 +39,7 @@ class Documented(SQLiteStore):
 def reaching(live: SQLiteStore, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
     """The HealthImaging store that reads this one."""
     live.load(DATASTORE, [ImageSet(DATASTORE, each, 1, START, START, None, None, None, {}) for each in IDS])
-    with closing(live), serve(Starlette(routes=create_routes(live))) as url:
+    with closing(live), serve(Starlette(routes=create_routes(Open(live)))) as url:
         monkeypatch.delenv("AWS_PROFILE", raising=False)
         for name, value in environment(url).items():
             monkeypatch.setenv(name, value)

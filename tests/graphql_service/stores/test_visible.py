@@ -28,7 +28,7 @@ from graphql_service.stores.visible import VisibleStore, show_only
 from tests.graphql_service.stores.contract import check_pages, expected
 from tests.live import make_image_sets
 from tests.strategies import DATASTORE_ID, collections, conditions, sorts
-from tests.wire import environment, serve
+from tests.wire import Open, environment, serve
 
 SEEN, HIDDEN, NONE = "a" * 32, "b" * 32, "c" * 32
 ROWS = list(make_image_sets(60))
@@ -56,7 +56,7 @@ def store(request: pytest.FixtureRequest, embedded: SQLiteStore) -> Iterator[Sto
         yield embedded
         return
     with ExitStack() as stack:
-        url = stack.enter_context(serve(Starlette(routes=create_routes(embedded))))
+        url = stack.enter_context(serve(Starlette(routes=create_routes(Open(embedded)))))
         patch = stack.enter_context(pytest.MonkeyPatch.context())
         for name, value in environment(url).items():
             patch.setenv(name, value)

@@ -48,5 +48,6 @@ def test_a_request_is_a_span_of_its_callers_trace(store: SQLiteStore, monkeypatc
 
 
 def test_a_failure_is_a_span_too(store: SQLiteStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("graphql_service.web.graphql.told_of", lambda _: 1 / 0)
-    assert trace(store, monkeypatch).status.status_code is StatusCode.ERROR
+    monkeypatch.setattr("graphql_service.web.graphql._read", lambda *_: 1 / 0)
+    span = trace(store, monkeypatch, params={"query": "{ __typename }"})
+    assert span.status.status_code is StatusCode.ERROR
