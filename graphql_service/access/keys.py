@@ -125,7 +125,9 @@ class KeysAccess:
             key = self._file.find(sent[2])
             if isinstance(key, BearerKey) and compare_digest(key.sha256, sha256(sent[1].encode()).hexdigest()):
                 return key.principal
-        raise Unauthenticated("the key is not valid here: send one that `imagesets keys add` has made, after 'Bearer '")
+        raise Unauthenticated(
+            "the key is not valid here: send one of `imagesets keys add` as 'Authorization: Bearer KEY'"
+        )
 
 
 def list_keys(path: Path) -> tuple[Key, ...]:

@@ -75,13 +75,14 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[KeysAccess, str]:
     return KeysAccess(KeysFile(path)), token
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(st.text() | st.text().map("Bearer {}".format) | st.from_regex("Bearer imagesets_[0-9a-f]{16}_[0-9a-f]{64}"))
 def test_any_header_is_refused_in_the_declared_way(made: tuple[KeysAccess, str], header: str) -> None:
     access, _ = made
     assert refuses(access, header)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 90), st.characters(codec="ascii"))
 def test_a_key_with_one_other_character_is_refused(made: tuple[KeysAccess, str], place: int, character: str) -> None:
     access, token = made
@@ -330,7 +331,7 @@ def test_a_link_stays_a_link(path: Path, tmp_path: Path) -> None:
     assert KeysFile(path).find(wire.id) == wire
 
 
-@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.binary()
     | st.recursive(

@@ -337,7 +337,7 @@ def test_a_removed_key_signs_nothing(tmp_path: Path) -> None:
     assert door.refusal(request) == UNKNOWN
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(place=st.integers(0, 1_000), character=st.integers(0, 255), part=st.sampled_from(["path", "query", "body"]))
 def test_any_one_byte_changed_is_refused(door: Door, place: int, character: int, part: str) -> None:
     request = SignedRequest("POST", PATH.encode(), b"maxResults=5", SIGNED_HEADERS(door), BODY)
@@ -373,7 +373,7 @@ NAMES = st.sampled_from(
 )
 
 
-@settings(max_examples=500)
+@settings(max_examples=500, deadline=None)
 @given(
     method=st.sampled_from(["GET", "POST", "", "M-SEARCH"]),
     path=WORDS,
@@ -400,7 +400,7 @@ def test_any_request_is_refused_in_the_declared_way(
     )
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(
     scope=st.lists(
         st.sampled_from(["20240311", "20240312", "us-east-1", "medical-imaging", "aws4_request", "é"]), max_size=5
