@@ -144,10 +144,12 @@ def test_a_shape_holds_no_value(case: Case) -> None:
 
 
 def test_a_shape_says_what_is_compared() -> None:
-    query = "patient = X and updated between 2024-03-11..2024-03-12 and (name like o* or modality not in (CT, MR)) sort name"
+    query = (
+        "patient = X and updated between 2024-03-11..2024-03-12 and (name like o* or bodyPart not in (A, B)) sort name"
+    )
     assert shape(parse(query, now=NOW).written) == (
-        "DICOMPatientId = ? and updatedAt between ?..? and (DICOMPatientName like ? or DICOMSeriesModality not in (?, ?))"
-        " sort DICOMPatientName asc"
+        "DICOMPatientId = ? and updatedAt between ?..? and"
+        " (DICOMPatientName like ? or DICOMSeriesBodyPart not in (?, ?)) sort DICOMPatientName asc"
     )
 
 
