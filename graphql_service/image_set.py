@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final, TypeAlias
@@ -13,6 +13,7 @@ from grammar.values import code, normalise
 Value: TypeAlias = str | int | bool | datetime | None
 
 _INTEGER_LIMIT: Final = 1 << 63
+_NEVER: Final = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +79,38 @@ class ImageSetVersion:
     created_at: datetime | None
     updated_at: datetime | None
     state: str
+
+
+@dataclass(frozen=True, slots=True)
+class Study:
+    """A study as a whole: all image sets of its data store that share its Study Instance UID.
+
+    They may disagree about patient and study: `image_set` is the one that speaks for all (`speaks_for_study`).
+    `modalities` are sorted, each once.
+    """
+
+    instance_uid: str
+    image_set: ImageSet
+    modalities: tuple[str, ...]
+    image_set_count: int
+
+
+def make_study(image_sets: Sequence[ImageSet]) -> Study:
+    """The study that these are all the image sets of; at least one."""
+    speaker = max(image_sets, key=speaks_for_study)
+    modalities = {image_set.value("DICOMSeriesModality") for image_set in image_sets}
+    return Study(
+        str(speaker.value("DICOMStudyInstanceUID")),
+        speaker,
+        tuple(sorted(modality for modality in modalities if isinstance(modality, str))),
+        len(image_sets),
+    )
+
+
+def speaks_for_study(image_set: ImageSet) -> tuple[bool, bool, datetime, str]:
+    """The greatest speaks for its study: a primary one, the last updated, the greatest id."""
+    updated = image_set.updated_at
+    return image_set.is_primary is True, updated is not None, updated or _NEVER, image_set.image_set_id
 
 
 def read_text(stored: object) -> str | None:

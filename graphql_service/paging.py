@@ -18,7 +18,7 @@ from typing import Any, Final
 from grammar.criteria import Search
 from grammar.problems import Problem
 from graphql_service.errors import InvalidArgument, InvalidCursor
-from graphql_service.image_set import ImageSet
+from graphql_service.image_set import ImageSet, Study
 from graphql_service.stores.base import Place
 
 DEFAULT_PAGE: Final = 50
@@ -234,7 +234,8 @@ class Page:
     that its relative dates were counted from.
     `resume` is where reading forward goes on if not behind the last row. Of a store that is scanned, `known` counts
     the image sets that are known to meet the search, from its start on, and `has_next_page` is False only where the
-    search is known to have ended: the last page may be empty.
+    search is known to have ended: the last page may be empty. A page of studies has the first image set of each; where
+    finding them took all image sets of some studies, `studies` has those, and everything that is counted are studies.
     """
 
     image_sets: tuple[ImageSet, ...]
@@ -249,6 +250,7 @@ class Page:
     search: Search
     resume: str | None = None
     known: int | None = None
+    studies: tuple[Study, ...] = ()
 
     @property
     def start_cursor(self) -> str | None:

@@ -37,6 +37,14 @@ _START: Final = Place((), "")
 
 
 @dataclass(frozen=True, slots=True)
+class Budget:
+    """What a scan may take: so many requests, none of them begun after so many seconds; None is no limit."""
+
+    requests: int | None
+    seconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class Mark:
     """Where a scan goes on: what a cursor keeps of it."""
 
@@ -62,14 +70,18 @@ class Scan:
     scanned: int
 
 
-def scan(store: Store, datastore_id: str, plan: Plan, size: int, after: Mark | None = None) -> Scan:
+def scan(
+    store: Store, datastore_id: str, plan: Plan, size: int, after: Mark | None = None, budget: Budget | None = None
+) -> Scan:
     """The next `size` rows (at least one) of a plan that is sorted by one field, behind a mark of the same plan.
 
+    Without a budget of its own it has that of one page, as the store's capabilities give it.
     Raises ScanBudget where not even a step forward fits into the budget, InvalidCursor where the mark's place can no
     longer be found, and what the store raises.
     """
-    reading = _Reading(store, datastore_id, plan)
-    most = store.capabilities.scan_requests
+    budget = budget or Budget(store.capabilities.scan_requests, store.capabilities.scan_seconds)
+    reading = _Reading(store, datastore_id, plan, budget)
+    most = budget.requests
     # Every branch takes a request at least: where that is too much, the whole data store is read, page by page.
     branches = (Branch(),) if most is not None and len(plan.branches) > most else plan.branches
     by_id = len(branches) != 1 if after is None else after.progress.ties is None
@@ -100,7 +112,7 @@ class _Segment:
 class _Reading:
     """The requests of one page: counted, within the budget, and with what every row is checked by."""
 
-    def __init__(self, store: Store, datastore_id: str, plan: Plan) -> None:
+    def __init__(self, store: Store, datastore_id: str, plan: Plan, budget: Budget) -> None:
         self.plan = plan
         (self.key,) = plan.sort
         self.capabilities = store.capabilities
@@ -110,8 +122,8 @@ class _Reading:
         self.scanned = 0
         self._store = store
         self._datastore_id = datastore_id
-        seconds = self.capabilities.scan_seconds
-        self._deadline = None if seconds is None else time.monotonic() + seconds
+        self._most = budget.requests
+        self._deadline = None if budget.seconds is None else time.monotonic() + budget.seconds
         self._lock = threading.Lock()
 
     def fetch(self, segment: _Segment, token: str | None, limit: int, *, first: bool = False) -> Answer:
@@ -120,8 +132,7 @@ class _Reading:
         Time does not count for the first request of a page and of each branch (`first`): without it nothing moves.
         """
         with self._lock:
-            most = self.capabilities.scan_requests
-            if most is not None and self.requests >= most:
+            if self._most is not None and self.requests >= self._most:
                 raise _Spent
             late = self._deadline is not None and time.monotonic() >= self._deadline
             if late and self.requests and not first:

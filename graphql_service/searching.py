@@ -1,32 +1,33 @@
 """One search, from what was asked to one page of rows: read, date, check the cursors, ask the store.
 
-Every door (GraphQL, the command line) comes through `search` and `count`, so a query means the same behind each. Both
-may block: the store does.
+Every door (GraphQL, the command line) comes through `search`, `search_studies` and `count` (and
+`histogram`, beside), so a query means the same behind each. All may block: the store does.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from hashlib import blake2b
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from grammar.criteria import Condition, Everything, Search, SortKey, conjunction
+from grammar.criteria import Comparison, Condition, Everything, Operator, Search, SortKey, conjunction
 from grammar.fields import BY_NAME, FieldType
 from grammar.parser import read
 from grammar.periods import date_search, find_zone
 from grammar.printer import canonical
 from grammar.problems import Problem, QueryError
 from graphql_service.errors import DataStoreNotFound, InvalidArgument, InvalidCursor, UnsupportedSearch
-from graphql_service.image_set import Datastore
+from graphql_service.image_set import Datastore, Study, make_study
 from graphql_service.metrics import SCAN_REQUESTS, SCANNED
 from graphql_service.ordering import place
 from graphql_service.paging import FINGERPRINT_SIZE, Cursor, Page, PageRequest
 from graphql_service.planning import make_plan
 from graphql_service.scanning import Mark, scan
 from graphql_service.stores.base import Place, Request, Store
+from graphql_service.studies import STUDY_UID, scan_studies, study_uid
 
 #: Newest first, as SearchImageSets answers when it is asked for no order.
 DEFAULT_SORT: Final = (SortKey("updatedAt", descending=True),)
@@ -47,10 +48,14 @@ class Inquiry:
     order_by: tuple[SortKey, ...] = ()
     time_zone: str = "UTC"
 
+    def of_study(self, study_uid: str) -> Inquiry:
+        """The same, of one study's image sets alone."""
+        return replace(self, filter=conjunction((Comparison(STUDY_UID, Operator.EQ, study_uid), self.filter)))
+
 
 @dataclass(frozen=True, slots=True)
 class TotalCount:
-    """How many image sets a search finds; where it is not exact, there are at least `value`."""
+    """How many image sets or studies a search finds; where it is not exact, there are at least `value`."""
 
     value: int
     exact: bool
@@ -83,9 +88,30 @@ def search(store: Store, inquiry: Inquiry, page_request: PageRequest, now: datet
 
     Raises QueryError, DataStoreNotFound, InvalidArgument, InvalidCursor and StoreError.
     """
+    return _search(store, inquiry, page_request, now, studies=False)
+
+
+def search_studies(
+    store: Store, inquiry: Inquiry, page_request: PageRequest, now: datetime | None = None
+) -> tuple[Page, tuple[Study, ...]]:
+    """One page of the studies of which a search finds an image set, with relative dates as `search` has them.
+
+    The page holds of each study the first such image set in the order of the search: there the study stands, once.
+    Image sets without a Study Instance UID belong to no study. Raises as `search` does.
+    """
+    page = _search(store, inquiry, page_request, now, studies=True)
+    uids = [study_uid(image_set) or "" for image_set in page.image_sets]
+    known = {study.instance_uid: study for study in page.studies}
+    known |= store.studies(inquiry.datastore_id, [uid for uid in uids if uid not in known])
+    # One whose image sets were erased since the page was read is what the page has of it.
+    found = zip(uids, page.image_sets, strict=True)
+    return page, tuple(known.get(uid) or make_study([image_set]) for uid, image_set in found)
+
+
+def _search(store: Store, inquiry: Inquiry, page_request: PageRequest, now: datetime | None, *, studies: bool) -> Page:
     zone = read_zone(inquiry.time_zone)
     written, notices = _read(inquiry)
-    fingerprint = _fingerprint(inquiry.datastore_id, zone, written)
+    fingerprint = _fingerprint(inquiry.datastore_id, zone, written, studies=studies)
     cursors = [cursor for cursor in (page_request.after, page_request.before) if cursor is not None]
     for cursor in cursors:
         _check(cursor, fingerprint, written.sort, scanned=store.capabilities.tokens)
@@ -94,7 +120,7 @@ def search(store: Store, inquiry: Inquiry, page_request: PageRequest, now: datet
     if len(cursors) == 2 and _date(inquiry, written, zone, cursors[1].dated) != dated:
         raise InvalidCursor("'after' and 'before' come from searches of different days: use cursors of one search")
     if store.capabilities.tokens:
-        return _scan(store, inquiry, page_request, written, dated, fingerprint, instant, notices)
+        return _scan(store, inquiry, page_request, written, dated, fingerprint, instant, notices, studies=studies)
     size = page_request.size
     answer = store.fetch(
         Request(
@@ -106,6 +132,7 @@ def search(store: Store, inquiry: Inquiry, page_request: PageRequest, now: datet
             after=None if page_request.after is None else page_request.after.place,
             before=None if page_request.before is None else page_request.before.place,
             backward=page_request.backward,
+            studies=studies,
         )
     )
     image_sets = answer.image_sets if size else ()
@@ -125,20 +152,36 @@ def search(store: Store, inquiry: Inquiry, page_request: PageRequest, now: datet
 
 
 def count(
-    store: Store, inquiry: Inquiry, limit: int = COUNT_LIMIT, now: datetime | None = None, page: Page | None = None
+    store: Store,
+    inquiry: Inquiry,
+    limit: int = COUNT_LIMIT,
+    now: datetime | None = None,
+    page: Page | None = None,
+    *,
+    studies: bool = False,
 ) -> TotalCount:
-    """How many image sets a search finds, counted no further than `limit`. Raises as `search` does.
+    """How many image sets or studies a search finds, counted no further than `limit`. Raises as `search` does.
 
     A store that does not count is read as far as `page`, one of the search's, or where none is given its first of 50.
     """
     if not store.capabilities.counts:
-        page = page or search(store, inquiry, PageRequest(), now)
+        page = page or _search(store, inquiry, PageRequest(), now, studies=studies)
         known = page.known or 0
         return TotalCount(min(known, limit), exact=known <= limit and not page.has_next_page)
-    written, _ = _read(inquiry)
-    dated = _date(inquiry, written, read_zone(inquiry.time_zone), now or datetime.now(UTC))
-    found = store.count(inquiry.datastore_id, dated.where, limit + 1)
+    dated = date_inquiry(inquiry, now or datetime.now(UTC))
+    found = store.count(inquiry.datastore_id, dated.where, limit + 1, studies=studies)
     return TotalCount(min(found, limit), exact=found <= limit)
+
+
+def read_inquiry(inquiry: Inquiry) -> Search:
+    """The whole search as written, text and filter together. Raises QueryError and InvalidArgument."""
+    written, _ = _read(inquiry)
+    return written
+
+
+def date_inquiry(inquiry: Inquiry, now: datetime) -> Search:
+    """The same, dated at an instant."""
+    return _date(inquiry, read_inquiry(inquiry), read_zone(inquiry.time_zone), now)
 
 
 def _scan(
@@ -150,6 +193,8 @@ def _scan(
     fingerprint: bytes,
     instant: datetime,
     notices: tuple[Problem, ...],
+    *,
+    studies: bool,
 ) -> Page:
     """The page from a store whose pages go on by token: forward only."""
     if page_request.backward or page_request.before is not None:
@@ -162,8 +207,12 @@ def _scan(
         assert after.progress is not None  # else refused with the cursor
         mark = Mark(after.place, after.progress)
     plan = make_plan(dated, store.capabilities)
+    read: tuple[Study, ...] = ()
     # An empty page still says whether there is more.
-    found = scan(store, inquiry.datastore_id, plan, max(size, 1), mark)
+    if studies:
+        found, read = scan_studies(store, inquiry.datastore_id, plan, max(size, 1), mark)
+    else:
+        found = scan(store, inquiry.datastore_id, plan, max(size, 1), mark)
     SCANNED.observe(found.scanned)
     SCAN_REQUESTS.observe(found.requests)
     cursors = [Cursor(fingerprint, instant, mark.place, mark.progress).encode() for mark in found.marks[:size]]
@@ -183,6 +232,7 @@ def _scan(
         search=written,
         resume=resume,
         known=found.known,
+        studies=read,
     )
 
 
@@ -207,8 +257,8 @@ def _date(inquiry: Inquiry, written: Search, zone: ZoneInfo, instant: datetime) 
         raise QueryError(inquiry.query, error.problems) from None
 
 
-def _fingerprint(datastore_id: str, zone: ZoneInfo, written: Search) -> bytes:
-    named = "\0".join((datastore_id, zone.key, canonical(written)))
+def _fingerprint(datastore_id: str, zone: ZoneInfo, written: Search, *, studies: bool) -> bytes:
+    named = "\0".join((datastore_id, zone.key, canonical(written), *(("studies",) if studies else ())))
     return blake2b(named.encode(), digest_size=FINGERPRINT_SIZE).digest()
 
 

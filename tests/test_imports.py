@@ -18,8 +18,10 @@ FLOORS = (
     ("graphql_service.stores.base", "graphql_service.matching"),
     ("graphql_service.ordering", "graphql_service.paging", "graphql_service.planning"),
     ("graphql_service.healthimaging", "graphql_service.scanning"),
+    ("graphql_service.studies",),
     ("graphql_service.stores",),
     ("graphql_service.analysis", "graphql_service.searching"),
+    ("graphql_service.histogram",),
     ("graphql_service.api", "graphql_service.loading", "graphql_service.sample"),
     ("graphql_service.healthimaging.server",),
     ("graphql_service.web",),
@@ -28,7 +30,7 @@ FLOORS = (
 
 #: Each outside library (and the one of the standard library that is a database), and the module or room that owns it.
 OWNERS = {
-    "anyio": ("graphql_service.api.context", "graphql_service.api.resolvers"),
+    "anyio": ("graphql_service.api",),
     "boto3": ("graphql_service.healthimaging.client",),
     "botocore": ("graphql_service.healthimaging.client",),
     "click": ("graphql_service.cli",),

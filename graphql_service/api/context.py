@@ -4,23 +4,30 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TypeAlias, TypeVar
+from typing import Final, TypeAlias, TypeVar
 
 from anyio.to_thread import run_sync
 from graphql import DocumentNode
 from strawberry.dataloader import DataLoader
 from strawberry.types import Info
 
+from grammar.problems import QueryError
 from graphql_service.auditing import Reading
-from graphql_service.image_set import ImageSet, ImageSetVersion
+from graphql_service.deadlines import keep
+from graphql_service.errors import ServiceError
+from graphql_service.image_set import ImageSet, ImageSetVersion, Study
+from graphql_service.paging import Page, PageRequest
+from graphql_service.searching import Inquiry, search
 from graphql_service.settings import Limits
 from graphql_service.stores.base import Store
 
-#: A data store's id and an image set's id in it.
+#: A data store's id, and the id of an image set or the Study Instance UID of a study in it.
 Key: TypeAlias = tuple[str, str]
 
 _Found = TypeVar("_Found")
+_WORKERS: Final = 8
 
 
 @dataclass(slots=True)
@@ -28,7 +35,8 @@ class Context:
     """What the resolvers of one request work with. `max_page` is how many rows a page holds at most.
 
     `document` is the request's, valid and within the limits. `readings` grow by whatever is read of image sets. A
-    loader answers None for an image set, or a data store, that does not exist or has nothing of the kind.
+    loader answers None for an image set or study, or a data store, that does not exist or has nothing of the kind;
+    `pages` runs searches.
     """
 
     store: Store
@@ -39,16 +47,27 @@ class Context:
     image_sets: DataLoader[Key, ImageSet | None] = field(init=False)
     versions: DataLoader[Key, tuple[ImageSetVersion, ...] | None] = field(init=False)
     metadata: DataLoader[Key, Mapping[str, object] | None] = field(init=False)
+    studies: DataLoader[Key, Study | None] = field(init=False)
+    pages: DataLoader[tuple[Inquiry, PageRequest], Page] = field(init=False)
 
     def __post_init__(self) -> None:
         self.image_sets = _make_loader(self.store, self._read_image_sets)
         self.versions = _make_loader(self.store, self.store.versions)
         self.metadata = _make_loader(self.store, self.store.metadata)
+        self.studies = _make_loader(self.store, self._read_studies)
+        self.pages = _make_page_loader(self.store)
 
     def _read_image_sets(self, datastore_id: str, image_set_ids: Sequence[str]) -> Mapping[str, ImageSet]:
         found = self.store.image_sets(datastore_id, image_set_ids)
         if found:
             self.readings.append(Reading("imageSet", datastore_id, None, tuple(found)))
+        return found
+
+    def _read_studies(self, datastore_id: str, study_uids: Sequence[str]) -> Mapping[str, Study]:
+        found = self.store.studies(datastore_id, study_uids)
+        if found:
+            told = tuple(study.image_set.image_set_id for study in found.values())
+            self.readings.append(Reading("study", datastore_id, None, told))
         return found
 
 
@@ -75,3 +94,25 @@ def _make_loader(
         return await run_sync(read_all)
 
     return DataLoader(load_fn=load)
+
+
+def _make_page_loader(store: Store) -> DataLoader[tuple[Inquiry, PageRequest], Page]:
+    """A loader that runs many searches in one worker thread; a few at once where each waits for a network."""
+
+    def read(asked: tuple[Inquiry, PageRequest]) -> Page | Exception:
+        try:
+            return search(store, *asked)
+        except (ServiceError, QueryError) as error:
+            return error
+
+    async def load(asked: list[tuple[Inquiry, PageRequest]]) -> Sequence[Page | Exception]:
+        def read_all() -> list[Page | Exception]:
+            if not store.capabilities.tokens:
+                return list(map(read, asked))
+            with ThreadPoolExecutor(_WORKERS) as pool:
+                return list(pool.map(keep(read), asked))
+
+        return await run_sync(read_all)
+
+    # Inquiries hold what has no hash; each is asked for once anyway.
+    return DataLoader(load_fn=load, cache=False)

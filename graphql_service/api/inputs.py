@@ -270,16 +270,18 @@ class OrderDirection(Enum):
     DESC = strawberry.enum_value("DESC", description="Downwards; missing values come last.")
 
 
-def _order_name(name: str) -> str:
-    """`studyInstanceUid` is `STUDY_INSTANCE_UID`."""
-    return re.sub(r"(?=[A-Z])", "_", name).upper()
+def field_value(known: Field) -> tuple[str, object]:
+    """A field as a value of an enum, with its name there: `DICOMStudyInstanceUID` is `STUDY_INSTANCE_UID`."""
+    name = re.sub(r"(?=[A-Z])", "_", input_name(known.name)).upper()
+    return name, strawberry.enum_value(known.name, description=_sentence(known.description))
 
 
 def _make_order_field() -> EnumType:
     """An enum of the fields; written as a call, since its members are data."""
     members = EnumType.__prepare__("ImageSetOrderField", (Enum,))
-    for name, known in _FIELD_BY_INPUT.items():
-        members[_order_name(name)] = strawberry.enum_value(known.name, description=_sentence(known.description))
+    for known in FIELDS:
+        name, value = field_value(known)
+        members[name] = value
     return EnumType("ImageSetOrderField", (Enum,), members)
 
 

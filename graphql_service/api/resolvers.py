@@ -4,22 +4,36 @@ from __future__ import annotations
 
 import re
 from asyncio import gather
-from collections.abc import Mapping
 from datetime import datetime
-from typing import Annotated, Final, TypeAlias, cast
+from typing import Annotated, Final, cast
 
 import strawberry
 from anyio.to_thread import run_sync
-from graphql import Node as SyntaxNode
 from strawberry.types import get_object_definition
 
 from grammar.completion import complete
 from graphql_service import searching
 from graphql_service.analysis import analyse, describe_analysis
+from graphql_service.api.arguments import (
+    AfterArgument,
+    BeforeArgument,
+    DatastoreArgument,
+    FilterArgument,
+    FirstArgument,
+    LastArgument,
+    OrderArgument,
+    QueryArgument,
+    TimeZoneArgument,
+    VariablesArgument,
+    check_cursors,
+    read_search,
+    read_variables,
+)
 from graphql_service.api.context import Context, RequestInfo
-from graphql_service.api.inputs import ImageSetFilter, ImageSetOrder, read_filter, read_order
+from graphql_service.api.histogram import count_image_sets
 from graphql_service.api.node_ids import read_node_id
 from graphql_service.api.scalars import JSON
+from graphql_service.api.studies import read_study, search_studies
 from graphql_service.api.types import (
     Completion,
     Datastore,
@@ -40,76 +54,21 @@ from graphql_service.api.types import (
 )
 from graphql_service.auditing import Reading
 from graphql_service.errors import InvalidArgument, InvalidCursor, LimitExceeded
+from graphql_service.histogram import BUCKET_LIMIT
 from graphql_service.metrics import QUERY_PROBLEMS
 from graphql_service.paging import Page, read_page_request, read_page_size
 from graphql_service.searching import Inquiry, choose_datastore, read_zone
 
 _DATASTORE_ID: Final = re.compile("[0-9a-z]{32}")
 
-_LANGUAGE: Final = """\
-The search as text; nothing, or `*`, is every image set.
-
-    patient = SUBJECT08701 and updated between 2024-03-11..2024-03-12 sort updatedAt asc
-
-- Comparisons: `= != < <= > >=`, `in (a, b)`, `like "chest*"`, `between A..B`, `is null`, each but the signs also with
-  `not`; joined with `and`, `or`, `not` and parentheses. `searchFields` lists the fields and what fits them.
-- Values: bare (`CT`, `1.2.840.1`), or in single or double quotes where they hold spaces or signs. Bare `*` and `?` are
-  wildcards. `$name` is a value from `variables`: the safe way to put user input into a query.
-- Dates: `2024`, `2024-03`, `2024-03-11`, `2024-03-11T10:30`, `today`, `today-7d`, `now-90min`; each names a period.
-- `!=` and `not` are exact complements: `modality != CT` finds image sets without a modality too.
-- Order: `sort name, studyDate desc`, at the end; without it the last updated come first."""
-
-DatastoreArgument: TypeAlias = Annotated[
-    strawberry.ID | None,
-    strawberry.argument(
-        description="Id of the data store, 32 of `0-9a-z`; may be left out where there is exactly one.",
-    ),
-]
-FirstArgument: TypeAlias = Annotated[
-    int | None,
-    strawberry.argument(description="How many from the start, 500 at most; 50 where `last` is not given either."),
-]
-LastArgument: TypeAlias = Annotated[
-    int | None, strawberry.argument(description="How many from the end, 500 at most; not together with `first`.")
-]
-AfterArgument: TypeAlias = Annotated[
-    str | None, strawberry.argument(description="Only what follows this cursor of the same search.")
-]
-BeforeArgument: TypeAlias = Annotated[
-    str | None, strawberry.argument(description="Only what precedes this cursor of the same search.")
-]
-VariablesArgument: TypeAlias = Annotated[
-    JSON | None,
-    strawberry.argument(
-        description="Values of the `$name`s in `query`, as one JSON object: texts, numbers, booleans, and lists after"
-        " `in`. They are never read as query text."
-    ),
-]
-TimeZoneArgument: TypeAlias = Annotated[
-    str | None,
-    strawberry.argument(description="IANA name of the time zone in which dates are read; UTC where none is given."),
-]
-
 
 async def search_image_sets(
     info: RequestInfo,
     datastore_id: DatastoreArgument = None,
-    query: Annotated[str | None, strawberry.argument(description=_LANGUAGE)] = None,
+    query: QueryArgument = None,
     variables: VariablesArgument = None,
-    filter: Annotated[  # noqa: A002  # the argument's name in the schema
-        object,
-        strawberry.argument(
-            description="The search as an object; both `query` and `filter` must hold.",
-            graphql_type=ImageSetFilter | None,
-        ),
-    ] = None,
-    order_by: Annotated[
-        list[ImageSetOrder] | None,
-        strawberry.argument(
-            description="The order, first key first; not together with a `sort` in `query`. Without either the last"
-            " updated come first."
-        ),
-    ] = None,
+    filter: FilterArgument = None,  # noqa: A002  # the argument's name in the schema
+    order_by: OrderArgument = None,
     time_zone: TimeZoneArgument = None,
     first: FirstArgument = None,
     after: AfterArgument = None,
@@ -118,14 +77,12 @@ async def search_image_sets(
 ) -> ImageSetConnection:
     """One page; its count is taken only where it is selected."""
     store = info.context.store
-    _check_cursors(info.context, after, before)
+    check_cursors(info.context, after, before)
     page_request = read_page_request(first, last, after, before, info.context.max_page)
-    condition = read_filter(filter, _written(info, "filter"), info.variable_values)
-    text, bound, order, zone = query or "", _read_variables(variables), read_order(order_by), time_zone or "UTC"
+    ask = read_search(info, query, variables, filter, order_by, time_zone)
 
     def run() -> tuple[Inquiry, Page]:
-        datastore = choose_datastore(store, datastore_id)
-        inquiry = Inquiry(datastore.datastore_id, text, bound, condition, order, zone)
+        inquiry = ask(choose_datastore(store, datastore_id).datastore_id)
         return inquiry, searching.search(store, inquiry, page_request)
 
     inquiry, page = await run_sync(run)
@@ -135,7 +92,7 @@ async def search_image_sets(
     async def count() -> searching.TotalCount:
         return await run_sync(lambda: searching.count(store, inquiry, now=page.dated, page=page))
 
-    return read_page(page, text, count)
+    return read_page(page, inquiry.query, count)
 
 
 async def find_image_set(
@@ -180,7 +137,7 @@ async def list_datastores(
 ) -> DatastoreConnection:
     """A page of a short list."""
     first, last = read_page_size(first, last, info.context.max_page)
-    _check_cursors(info.context, after, before)
+    check_cursors(info.context, after, before)
     low, high = _read_datastore_cursor(after), _read_datastore_cursor(before)
     records = await run_sync(info.context.store.datastores)
     between = [
@@ -240,7 +197,7 @@ async def analyse_search(
     if datastore_id is not None:
         await run_sync(choose_datastore, info.context.store, datastore_id)
     zone = read_zone(time_zone or "UTC").key
-    analysis = analyse(query, _read_variables(variables), zone, now)
+    analysis = analyse(query, read_variables(variables), zone, now)
     for problem in analysis.problems:
         QUERY_PROBLEMS.labels(problem.code).inc()
     described = describe_analysis(analysis)
@@ -281,18 +238,13 @@ async def _load_node(context: Context, text: str) -> Node | None:
     if node_id.type == "ImageSet":
         image_set = await context.image_sets.load((node_id.datastore_id, node_id.key))
         return None if image_set is None else read_image_set(image_set)
+    if node_id.type == "Study":
+        study = await context.studies.load((node_id.datastore_id, node_id.key))
+        return None if study is None else read_study(node_id.datastore_id, study)
     if node_id.type == "Datastore":
         datastore = await run_sync(context.store.datastore, node_id.datastore_id)
         return None if datastore is None else read_datastore(datastore)
     return None
-
-
-def _check_cursors(context: Context, *cursors: str | None) -> None:
-    """Refuse a cursor that is longer than any of ours before it is read. Raises LimitExceeded."""
-    maximum = context.limits.cursor_length
-    for cursor in cursors:
-        if cursor is not None and len(cursor) > maximum:
-            raise LimitExceeded("cursor_length", maximum, len(cursor), "characters in the cursor")
 
 
 def _read_datastore_cursor(cursor: str | None) -> str | None:
@@ -308,22 +260,6 @@ def _read_datastore_cursor(cursor: str | None) -> str | None:
     return node_id.datastore_id
 
 
-def _read_variables(variables: JSON | None) -> Mapping[str, object]:
-    if variables is None:
-        return {}
-    if not isinstance(variables, dict):
-        raise InvalidArgument("'variables' must be a JSON object: a value for each $name in the query")
-    return variables
-
-
-def _written(info: RequestInfo, argument: str) -> SyntaxNode | None:
-    """An argument of the field as it stands in the document. Strawberry keeps graphql-core's info to itself."""
-    for node in info._raw_info.field_nodes[0].arguments or ():
-        if node.name.value == argument:
-            return node.value
-    return None
-
-
 @strawberry.type(description="Where every query starts.")
 class Query:
     """The root of the schema."""
@@ -334,6 +270,17 @@ class Query:
     )
     image_set = strawberry.field(
         resolver=find_image_set, description="One image set; null where its data store has none of this id."
+    )
+    studies = strawberry.field(
+        resolver=search_studies,
+        description="Searches a data store's studies, page by page: those of which the search finds an image set. Each"
+        " stands once, where the first of these stands in the order. Image sets without a Study Instance UID belong to"
+        " no study.",
+    )
+    image_set_histogram = strawberry.field(
+        resolver=count_image_sets,
+        description="How many image sets a search finds by day, month or year: the buckets that hold any, in the order"
+        f" of time, {BUCKET_LIMIT:,} at most. Image sets without a value of the field are in none.",
     )
     node = strawberry.field(resolver=find_node, description="The object with this global id; null where it is gone.")
     nodes = strawberry.field(

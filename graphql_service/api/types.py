@@ -345,24 +345,34 @@ class ImageSetConnection:
     count: strawberry.Private[Callable[[], Awaitable[Count]]]
 
 
+def read_page_info(page: Page) -> PageInfo:
+    """Where a page begins and ends as the schema has it."""
+    return PageInfo(
+        has_next_page=page.has_next_page,
+        has_previous_page=page.has_previous_page,
+        start_cursor=page.start_cursor,
+        end_cursor=page.end_cursor,
+    )
+
+
+def read_report(page: Page, query: str) -> SearchReport:
+    """What a page took as the schema has it; `query` is the text that its notices point into."""
+    return SearchReport(
+        complete=page.complete,
+        scanned=page.scanned,
+        requests=page.requests,
+        notices=[read_problem(query, notice) for notice in page.notices],
+    )
+
+
 def read_page(page: Page, query: str, count: Callable[[], Awaitable[Count]]) -> ImageSetConnection:
     """A page as the schema has it; `query` is the text that its notices point into."""
     nodes = [read_image_set(image_set) for image_set in page.image_sets]
     return ImageSetConnection(
         edges=[ImageSetEdge(cursor=cursor, node=node) for cursor, node in zip(page.cursors, nodes, strict=True)],
         nodes=nodes,
-        page_info=PageInfo(
-            has_next_page=page.has_next_page,
-            has_previous_page=page.has_previous_page,
-            start_cursor=page.start_cursor,
-            end_cursor=page.end_cursor,
-        ),
-        search=SearchReport(
-            complete=page.complete,
-            scanned=page.scanned,
-            requests=page.requests,
-            notices=[read_problem(query, notice) for notice in page.notices],
-        ),
+        page_info=read_page_info(page),
+        search=read_report(page, query),
         count=count,
     )
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Protocol
 
 from grammar.criteria import Condition, Operator, SortKey
-from graphql_service.image_set import Datastore, ImageSet, ImageSetVersion
+from graphql_service.image_set import Datastore, ImageSet, ImageSetVersion, Study
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +46,10 @@ class Request:
     """One request for image sets in order: those between the two places (both outside), nearest the start first.
 
     Ties go by imageSetId in the direction of the last sort key. `backward` answers the *last* `limit` rows before
-    `before`, still in the order of the sort. A store with `Capabilities.tokens` has ties in an order of its own, takes
-    no places, and goes on from the `token` of an answer to the same condition and order; others ignore tokens.
+    `before`, still in the order of the sort. `studies` answers of each study's image sets that meet the condition only
+    the first in order, and none that belong to no study (without a Study Instance UID).
+    A store with `Capabilities.tokens` has ties in an order of its own, takes no places, tells no studies, and goes on
+    from the `token` of an answer to the same condition and order; others ignore tokens.
     """
 
     datastore_id: str
@@ -57,6 +60,7 @@ class Request:
     before: Place | None = None
     backward: bool = False
     token: str | None = None
+    studies: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +100,23 @@ class Store(Protocol):
     def fetch(self, request: Request) -> Answer:
         """One request, as far as `capabilities` go. Raises InvalidCursor for a token that is refused or expired."""
 
-    def count(self, datastore_id: str, where: Condition, limit: int) -> int:
-        """How many image sets meet the condition, counting no further than `limit`, where `capabilities` say so."""
+    def studies(self, datastore_id: str, study_uids: Sequence[str]) -> Mapping[str, Study]:
+        """The studies that exist among those named, by Study Instance UID, each as all its image sets tell it."""
+
+    def count(self, datastore_id: str, where: Condition, limit: int, *, studies: bool = False) -> int:
+        """How many image sets meet the condition, or how many studies have one that does, where `capabilities` say so.
+
+        Counts no further than `limit`.
+        """
+
+    def histogram(
+        self, datastore_id: str, where: Condition, field: str, step: timedelta
+    ) -> Sequence[tuple[datetime, int]]:
+        """How many image sets meet the condition by their value of a date field, where `capabilities` say so.
+
+        In steps of this length, which divides a day, since 1970 (in UTC, of a wall clock as it stands): the start of
+        each that holds any, ascending, and how many it holds. What has no value is in none.
+        """
 
     def values(self, datastore_id: str, field: str) -> tuple[str, ...]:
         """The values that image sets have of a field of `completion.LISTED`, sorted; none where that is not known."""

@@ -28,9 +28,10 @@ from graphql_service.errors import (
 )
 from graphql_service.healthimaging.client import METADATA_LIMIT, HealthImagingClient, Structure, open_client
 from graphql_service.healthimaging.criteria import CAPABILITIES, to_search_criteria
-from graphql_service.image_set import Datastore, ImageSet, ImageSetVersion, utc
+from graphql_service.image_set import Datastore, ImageSet, ImageSetVersion, Study, utc
 from graphql_service.settings import Settings
 from graphql_service.stores.base import Answer, Capabilities, Request
+from graphql_service.studies import read_study
 
 _ID: Final = re.compile("[0-9a-z]{32}")
 _PAGE: Final = 50
@@ -152,6 +153,8 @@ class HealthImagingStore:
         """One SearchImageSets call, for at most 50. Raises UnsupportedSearch for what `capabilities` have not."""
         if request.backward or request.after is not None or request.before is not None:
             raise UnsupportedSearch("HealthImaging goes on by token alone.")
+        if request.studies:
+            raise UnsupportedSearch("HealthImaging tells no studies.")
         summaries, token = self._search(
             request.datastore_id,
             to_search_criteria(request.where, request.sort),
@@ -161,8 +164,34 @@ class HealthImagingStore:
         image_sets = tuple(read_summary(request.datastore_id, summary) for summary in summaries)
         return Answer(image_sets, token is not None, token)
 
-    def count(self, datastore_id: str, where: Condition, limit: int) -> int:  # noqa: ARG002 - the protocol's
+    def studies(self, datastore_id: str, study_uids: Sequence[str]) -> Mapping[str, Study]:
+        """The studies that exist among those named: a call or more each, a few at once.
+
+        Raises ScanBudget where a study has more image sets than a page may scan.
+        """
+        with ThreadPoolExecutor(_WORKERS) as pool:
+            found = pool.map(keep(lambda uid: read_study(self, datastore_id, uid)), dict.fromkeys(study_uids))
+            return {study.instance_uid: study for study in found if study is not None}
+
+    def count(
+        self,
+        datastore_id: str,  # noqa: ARG002 - the protocol's
+        where: Condition,  # noqa: ARG002 - the protocol's
+        limit: int,  # noqa: ARG002 - the protocol's
+        *,
+        studies: bool = False,  # noqa: ARG002 - the protocol's
+    ) -> int:
         """Refused: HealthImaging does not count."""
+        raise UnsupportedSearch("HealthImaging does not count.")
+
+    def histogram(
+        self,
+        datastore_id: str,  # noqa: ARG002 - the protocol's
+        where: Condition,  # noqa: ARG002 - the protocol's
+        field: str,  # noqa: ARG002 - the protocol's
+        step: timedelta,  # noqa: ARG002 - the protocol's
+    ) -> Sequence[tuple[datetime, int]]:
+        """Refused, as counting is."""
         raise UnsupportedSearch("HealthImaging does not count.")
 
     def values(self, datastore_id: str, field: str) -> tuple[str, ...]:  # noqa: ARG002 - the protocol's

@@ -75,6 +75,7 @@ class Clause:
     depth: int = 0
 
 
+EVERY_ROW: Final = Clause("TRUE")
 _NOTHING: Final = Clause("FALSE")
 
 
@@ -243,11 +244,56 @@ def _period_beyond(key: Key, value: SQLValue, period: _Period | None) -> Iterato
         yield Clause(f"{key.column} IS NULL")
 
 
+def first_of_study(where: Condition, sort: Sequence[SortKey], table: str, name_parts: str, index: str) -> Clause:
+    """Whether a row of the query's table, there named `this`, is the first of its study in the order of the sort.
+
+    That is: no row of its study that meets the condition comes before it. The first key decides, or where it is the
+    same the next, and so on: each of these is a search of its own, which the index of studies can begin at. The index
+    is named, since SQLite cannot know that a study has few rows. Where a study has very many, a row that comes before
+    is soon found from the end of the index at which the order begins, since dates mostly rise together.
+    """
+    end = "updated_at DESC" if sort and sort[0].descending else "updated_at"
+    keys = read_keys(sort, backward=False)
+    met = condition(where, name_parts)
+    clauses = [Clause("this.study_uid IS NOT NULL")]
+    for depth, key in enumerate(keys):
+        same = [f"earlier.{other.column} IS this.{other.column}" for other in keys[:depth]]
+        for before in _before(key):
+            tests = " AND ".join((met.text, *same, before))
+            clauses.append(
+                Clause(
+                    # Not EXISTS: that would drop the ORDER BY.
+                    f"(SELECT 1 FROM {table} AS earlier INDEXED BY {index}"  # noqa: S608 - our own names
+                    f" WHERE {tests} AND earlier.study_uid = this.study_uid"
+                    f" ORDER BY earlier.{end} LIMIT 1) IS NULL",
+                    met.parameters,
+                    met.depth + 1,
+                )
+            )
+    return Clause(
+        " AND ".join(clause.text for clause in clauses),
+        tuple(parameter for clause in clauses for parameter in clause.parameters),
+    )
+
+
+def _before(key: Key) -> Iterator[str]:
+    """The stretches of `earlier` rows whose value comes before that of `this` one."""
+    earlier, this = f"earlier.{key.column}", f"this.{key.column}"
+    if not key.descending:
+        yield f"{earlier} < {this}"
+        if key.nullable:
+            yield f"{this} IS NOT NULL AND {earlier} IS NULL"
+    else:
+        yield f"{earlier} > {this}"
+        if key.nullable:
+            yield f"{this} IS NULL AND {earlier} IS NOT NULL"
+
+
 def condition(where: Condition, name_parts: str) -> Clause:
     """A dated condition: true where it holds, false or NULL where it does not."""
     match where:
         case Everything():
-            return Clause("TRUE")
+            return EVERY_ROW
         case And(conditions):
             return _all([condition(child, name_parts) for child in conditions])
         case Or(conditions):
@@ -262,7 +308,7 @@ def condition(where: Condition, name_parts: str) -> Clause:
 
 
 def _all(clauses: Sequence[Clause]) -> Clause:
-    return _join("AND", [clause for clause in clauses if clause.text != "TRUE"]) if clauses else Clause("TRUE")
+    return _join("AND", [clause for clause in clauses if clause.text != "TRUE"]) if clauses else EVERY_ROW
 
 
 def _any(clauses: Sequence[Clause]) -> Clause:
@@ -281,7 +327,7 @@ def _join(word: str, clauses: Sequence[Clause]) -> Clause:
             for left, right in zip(ordered[::2], ordered[1::2], strict=False)
         ]
         ordered = pairs + ordered[len(ordered) & ~1 :]
-    return ordered[0] if ordered else Clause("TRUE")
+    return ordered[0] if ordered else EVERY_ROW
 
 
 def _comparison(comparison: Comparison, name_parts: str) -> Clause:

@@ -25,8 +25,8 @@ from uuid import uuid4
 
 import orjson
 
-from grammar.criteria import Condition
-from grammar.fields import BY_NAME
+from grammar.criteria import Condition, SortKey
+from grammar.fields import BY_NAME, FieldType
 from grammar.values import fold
 from graphql_service.deadlines import expires
 from graphql_service.errors import (
@@ -43,6 +43,7 @@ from graphql_service.image_set import (
     Datastore,
     ImageSet,
     ImageSetVersion,
+    Study,
     read_code,
     read_date,
     read_integer,
@@ -204,10 +205,12 @@ class SQLiteStore:
         order = sql.order_by(keys)
         with self._reading() as connection:
             number = _number(connection, datastore_id)
+            chosen = _first_of_study(number, request.where, request.sort) if request.studies else sql.EVERY_ROW
             for where in sql.segments(request.where, keys, begin, f"name_parts_{number}"):
                 rows += connection.execute(
-                    f"SELECT {_SUMMARY} FROM image_sets_{number} WHERE {where.text} ORDER BY {order} LIMIT ?",
-                    (*where.parameters, limit + 1 - len(rows)),
+                    f"SELECT {_SUMMARY} FROM image_sets_{number} AS this WHERE {where.text} AND {chosen.text}"
+                    f" ORDER BY {order} LIMIT ?",
+                    (*where.parameters, *chosen.parameters, limit + 1 - len(rows)),
                 )
                 if len(rows) > limit:
                     break
@@ -223,13 +226,60 @@ class SQLiteStore:
         page = found[:limit]
         return Answer(tuple(reversed(page) if request.backward else page), len(found) > limit)
 
-    def count(self, datastore_id: str, where: Condition, limit: int) -> int:
-        """How many image sets meet the condition, counting no further than `limit`. Raises DataStoreNotFound."""
+    def studies(self, datastore_id: str, study_uids: Sequence[str]) -> Mapping[str, Study]:
+        """The studies that exist among those named, by Study Instance UID. Raises DataStoreNotFound."""
+        with self._reading() as connection:
+            number = _number(connection, datastore_id)
+            wanted = (_json_list(study_uids),)
+            told = {
+                uid: (count, tuple(sorted(filter(None, orjson.loads(modalities)))))
+                for uid, count, modalities in connection.execute(
+                    "SELECT study_uid, count(*), json_group_array(DISTINCT modality) FROM"
+                    f" image_sets_{number} WHERE study_uid IN (SELECT value FROM json_each(?)) GROUP BY study_uid",
+                    wanted,
+                )
+            }
+            # As `image_set.speaks_for_study` ranks them.
+            speakers = connection.execute(
+                f"SELECT study_uid, {_SUMMARY} FROM json_each(?) JOIN image_sets_{number} AS this ON this.rowid ="
+                f" (SELECT rowid FROM image_sets_{number} WHERE study_uid = json_each.value"
+                " ORDER BY is_primary IS 1 DESC, updated_at DESC, image_set_id DESC LIMIT 1)",
+                wanted,
+            )
+            studies = {}
+            for uid, *row in speakers:
+                count, modalities = told[uid]
+                studies[uid] = Study(uid, _image_set(datastore_id, tuple(row)), modalities, count)
+            return studies
+
+    def count(self, datastore_id: str, where: Condition, limit: int, *, studies: bool = False) -> int:
+        """How many image sets or studies, counting no further than `limit`. Raises DataStoreNotFound."""
         with self._reading() as connection:
             number = _number(connection, datastore_id)
             clause = sql.condition(where, f"name_parts_{number}")
-            query = f"SELECT count(*) FROM (SELECT 1 FROM image_sets_{number} WHERE {clause.text} LIMIT ?)"
+            found = f"1 FROM image_sets_{number} WHERE {clause.text}"
+            if studies:
+                found = f"DISTINCT study_uid FROM image_sets_{number} WHERE {clause.text} AND study_uid IS NOT NULL"
+            query = f"SELECT count(*) FROM (SELECT {found} LIMIT ?)"
             return int(connection.execute(query, (*clause.parameters, limit)).fetchone()[0])
+
+    def histogram(
+        self, datastore_id: str, where: Condition, field: str, step: timedelta
+    ) -> Sequence[tuple[datetime, int]]:
+        """How many image sets by their value of a date field, in one pass. Raises DataStoreNotFound."""
+        column = COLUMNS[field]
+        width = step // timedelta(microseconds=1)
+        epoch = _EPOCH if BY_NAME[field].type is FieldType.INSTANT else _EPOCH.replace(tzinfo=None)
+        with self._reading() as connection:
+            number = _number(connection, datastore_id)
+            clause = sql.condition(where, f"name_parts_{number}")
+            rows = connection.execute(
+                # The remainder has the sign of the time: before 1970 it is counted from the step's end.
+                f"SELECT {column} - (({column} % ?1) + ?1) % ?1 AS start, count(*) FROM image_sets_{number}"
+                f" WHERE {clause.text} AND {column} IS NOT NULL GROUP BY start ORDER BY start",
+                (width, *clause.parameters),
+            )
+            return [(epoch + timedelta(0, 0, start), count) for start, count in rows]
 
     def values(self, datastore_id: str, field: str) -> tuple[str, ...]:
         """The values of a field with an index of its own, each found by one step in it. Raises DataStoreNotFound."""
@@ -504,6 +554,16 @@ def _number(connection: sqlite3.Connection, datastore_id: str) -> int:
     return int(row[0])
 
 
+def _first_of_study(number: int, where: Condition, sort: tuple[SortKey, ...]) -> sql.Clause:
+    table = f"image_sets_{number}"
+    [columns] = [columns for columns in _INDEXES if columns[0] == COLUMNS["DICOMStudyInstanceUID"]]
+    return sql.first_of_study(where, sort, table, f"name_parts_{number}", _index_name(number, columns))
+
+
+def _index_name(number: int | None, columns: Sequence[str]) -> str:
+    return f"image_sets_{number}_by_{'_and_'.join(columns)}"
+
+
 def _touch(connection: sqlite3.Connection, number: int) -> None:
     now = microseconds(datetime.now(UTC))
     connection.execute("UPDATE datastores SET updated_at = ? WHERE number = ?", (now, number))
@@ -529,7 +589,7 @@ def _create_unique_index(connection: sqlite3.Connection, number: int | None) -> 
 
 def _create_indexes(connection: sqlite3.Connection, number: int | None) -> None:
     for columns in _INDEXES:
-        name = f"image_sets_{number}_by_{'_and_'.join(columns)}"
+        name = _index_name(number, columns)
         connection.execute(f"CREATE INDEX {name} ON image_sets_{number} ({', '.join(columns)})")
     connection.execute(f"CREATE INDEX name_parts_{number}_by_part ON name_parts_{number} (part, position)")
 

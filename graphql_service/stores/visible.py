@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from typing import Final
 from uuid import uuid4
 
 from grammar.criteria import Condition
-from graphql_service.image_set import Datastore, ImageSet, ImageSetVersion
+from graphql_service.image_set import Datastore, ImageSet, ImageSetVersion, Study
 from graphql_service.stores.base import Answer, Capabilities, Request, Store
 
 _ID: Final = re.compile("[0-9a-z]{32}")
@@ -63,9 +64,19 @@ class VisibleStore:
         seen = self._seen(request.datastore_id)
         return self.store.fetch(request if seen == request.datastore_id else replace(request, datastore_id=seen))
 
-    def count(self, datastore_id: str, where: Condition, limit: int) -> int:
-        """How many image sets meet the condition, counting no further than `limit`."""
-        return self.store.count(self._seen(datastore_id), where, limit)
+    def studies(self, datastore_id: str, study_uids: Sequence[str]) -> Mapping[str, Study]:
+        """The studies that exist among those named, by Study Instance UID."""
+        return self.store.studies(self._seen(datastore_id), study_uids)
+
+    def count(self, datastore_id: str, where: Condition, limit: int, *, studies: bool = False) -> int:
+        """How many image sets or studies, counting no further than `limit`."""
+        return self.store.count(self._seen(datastore_id), where, limit, studies=studies)
+
+    def histogram(
+        self, datastore_id: str, where: Condition, field: str, step: timedelta
+    ) -> Sequence[tuple[datetime, int]]:
+        """How many image sets meet the condition by their value of a date field."""
+        return self.store.histogram(self._seen(datastore_id), where, field, step)
 
     def values(self, datastore_id: str, field: str) -> tuple[str, ...]:
         """The values that image sets have of a field."""

@@ -13,7 +13,7 @@ from grammar.criteria import Comparison, Condition, Everything, Not, Range, Sear
 from grammar.parser import parse
 from graphql_service.errors import InvalidCursor, ScanBudget, StoreError, UnsupportedSearch
 from graphql_service.healthimaging.criteria import CAPABILITIES
-from graphql_service.image_set import Datastore, ImageSet, ImageSetVersion
+from graphql_service.image_set import Datastore, ImageSet, ImageSetVersion, Study
 from graphql_service.matching import predicate
 from graphql_service.ordering import place, place_key
 from graphql_service.paging import Cursor, PageRequest, read_cursor
@@ -21,6 +21,7 @@ from graphql_service.planning import Plan, make_plan
 from graphql_service.scanning import Mark, Scan, scan
 from graphql_service.searching import Inquiry, TotalCount, count, search
 from graphql_service.stores.base import Answer, Capabilities, Place, Request
+from graphql_service.studies import read_study
 from tests.strategies import DATASTORE_ID, collections, conditions
 
 NOW = datetime(2024, 3, 11, 12, tzinfo=UTC)
@@ -48,7 +49,7 @@ class LimitedStore:
     def fetch(self, request: Request) -> Answer:
         self.requests.append(request)
         self.before(request)
-        assert (request.after, request.before, request.backward) == (None, None, False)
+        assert (request.after, request.before, request.backward, request.studies) == (None, None, False, False)
         assert 1 <= request.limit <= (self.capabilities.max_page or 50)
         rows = self.sorted(self._read_filters(request.where), request.sort)
         start = 0
@@ -106,7 +107,16 @@ class LimitedStore:
     def metadata(self, datastore_id: str, image_set_ids: Sequence[str]) -> Mapping[str, Mapping[str, object]]:
         raise NotImplementedError
 
-    def count(self, datastore_id: str, where: Condition, limit: int) -> int:
+    def studies(self, datastore_id: str, study_uids: Sequence[str]) -> Mapping[str, Study]:
+        found = {uid: read_study(self, datastore_id, uid) for uid in study_uids}
+        return {uid: study for uid, study in found.items() if study is not None}
+
+    def count(self, datastore_id: str, where: Condition, limit: int, *, studies: bool = False) -> int:
+        raise NotImplementedError
+
+    def histogram(
+        self, datastore_id: str, where: Condition, field: str, step: timedelta
+    ) -> Sequence[tuple[datetime, int]]:
         raise NotImplementedError
 
     def values(self, datastore_id: str, field: str) -> tuple[str, ...]:

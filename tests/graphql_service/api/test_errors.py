@@ -92,7 +92,7 @@ def test_what_nobody_foresaw_is_masked(
 def test_a_store_that_does_not_answer_says_so(
     ask: Any, store: SQLiteStore, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(*_: object) -> NoReturn:
+    def fail(*_: object, **__: object) -> NoReturn:
         raise StoreError("the store's disk is full")
 
     monkeypatch.setattr(store, "count", fail)

@@ -44,6 +44,10 @@ PAGE = "first: Int, after: String, last: Int, before: String"
                 "imageSets": "datastoreId: ID, query: String, variables: JSON, filter: ImageSetFilter, "
                 f"orderBy: [ImageSetOrder!], timeZone: String, {PAGE} -> ImageSetConnection!",
                 "imageSet": "datastoreId: ID, imageSetId: ID! -> ImageSet",
+                "studies": "datastoreId: ID, query: String, variables: JSON, filter: ImageSetFilter, "
+                f"orderBy: [ImageSetOrder!], timeZone: String, {PAGE} -> StudyConnection!",
+                "imageSetHistogram": "datastoreId: ID, query: String, variables: JSON, filter: ImageSetFilter, "
+                "timeZone: String, field: HistogramField!, interval: Interval! -> [HistogramBucket!]!",
                 "node": "id: ID! -> Node",
                 "nodes": "ids: [ID!]! -> [Node]!",
                 "datastores": f"{PAGE} -> DatastoreConnection!",
@@ -63,6 +67,41 @@ PAGE = "first: Int, after: String, last: Int, before: String"
                 "totalCount": " -> TotalCount!",
                 "search": " -> SearchReport!",
             },
+        ),
+        (
+            "StudyConnection",
+            {
+                "edges": " -> [StudyEdge!]!",
+                "nodes": " -> [Study!]!",
+                "pageInfo": " -> PageInfo!",
+                "totalCount": " -> TotalCount!",
+                "search": " -> SearchReport!",
+            },
+        ),
+        ("StudyEdge", {"cursor": " -> String!", "node": " -> Study!"}),
+        (
+            "Study",
+            {
+                "id": " -> ID!",
+                "datastoreId": " -> ID!",
+                "instanceUid": " -> String!",
+                "patient": " -> PatientAttributes!",
+                "studyId": " -> String",
+                "accessionNumber": " -> String",
+                "description": " -> String",
+                "date": " -> Date",
+                "time": " -> Time",
+                "seriesCount": " -> Int",
+                "instanceCount": " -> Int",
+                "modalities": " -> [String!]!",
+                "imageSetCount": " -> Int!",
+                "imageSets": "query: String, variables: JSON, filter: ImageSetFilter, "
+                f"orderBy: [ImageSetOrder!], timeZone: String, {PAGE} -> ImageSetConnection!",
+            },
+        ),
+        (
+            "HistogramBucket",
+            {"from": " -> Date!", "to": " -> Date!", "count": " -> Int!", "precision": " -> CountPrecision!"},
         ),
         ("ImageSetEdge", {"cursor": " -> String!", "node": " -> ImageSet!"}),
         (
@@ -181,6 +220,18 @@ def test_every_field_of_the_language_can_be_ordered_by() -> None:
     assert isinstance(order, GraphQLEnumType)
     assert len(order.values) == len(FIELDS)
     assert {"PATIENT_ID", "STUDY_INSTANCE_UID", "UPDATED_AT", "NUMBER_OF_STUDY_RELATED_INSTANCES"} <= set(order.values)
+
+
+def test_a_histogram_can_be_over_every_date_field() -> None:
+    field = SCHEMA.type_map["HistogramField"]
+    assert isinstance(field, GraphQLEnumType)
+    assert list(field.values) == [
+        "CREATED_AT",
+        "UPDATED_AT",
+        "LAST_ACCESSED_AT",
+        "STUDY_DATE_AND_TIME",
+        "PATIENT_BIRTH_DATE",
+    ]
 
 
 def described(schema: GraphQLSchema) -> dict[str, str | None]:

@@ -728,10 +728,11 @@ class BrokenStore:
         self._error = error
         self.capabilities = capabilities
 
-    def _fail(self, *_: object) -> NoReturn:
+    def _fail(self, *_: object, **__: object) -> NoReturn:
         raise self._error
 
-    datastores = datastore = image_sets = versions = metadata = fetch = count = values = close = _fail
+    datastores = datastore = image_sets = versions = metadata = studies = fetch = count = histogram = values = _fail
+    close = _fail
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import replace
+from datetime import timedelta
 
 import anyio
 import httpx
@@ -26,9 +27,10 @@ from graphql_service.errors import (
 )
 from graphql_service.healthimaging.criteria import CAPABILITIES
 from graphql_service.healthimaging.server import create_routes
-from graphql_service.image_set import Datastore, ImageSet
+from graphql_service.histogram import Interval, histogram
+from graphql_service.image_set import Datastore, ImageSet, Study
 from graphql_service.paging import Page, PageRequest, read_cursor
-from graphql_service.searching import Inquiry, search
+from graphql_service.searching import Inquiry, search, search_studies
 from graphql_service.settings import Settings
 from graphql_service.stores import open_store
 from graphql_service.stores.base import Request, Store
@@ -98,6 +100,45 @@ def test_pages_are_those_of_the_embedded_store(store: Store, embedded: SQLiteSto
     assert filled == [page.image_sets for page in there if page.image_sets]
     assert [page.complete for page in here] == [True] * len(here)
     assert here[-1].known == len(rows_of(there))
+
+
+def read_studies(store: Store, query: str, size: int) -> list[tuple[Page, tuple[Study, ...]]]:
+    pages = [search_studies(store, Inquiry(DATASTORE, query), PageRequest(size), NOW)]
+    while pages[-1][0].has_next_page:
+        cursor = pages[-1][0].end_cursor
+        assert cursor is not None
+        request = PageRequest(size, after=read_cursor(cursor))
+        pages.append(search_studies(store, Inquiry(DATASTORE, query), request, NOW))
+        assert len(pages) < 200
+    return pages
+
+
+@pytest.mark.parametrize(
+    ("number", "query"), list(enumerate(make_queries(16, ROWS, seed=3))), ids=[str(number) for number in range(16)]
+)
+def test_studies_are_those_of_the_embedded_store(store: Store, embedded: SQLiteStore, number: int, query: str) -> None:
+    """A page that its budget ends goes on in the next; the order is the same here, where ties go by id in both."""
+    size = (1, 2, 7, 50)[number % 4] if number < 8 else 50
+    here, there = read_studies(store, query, size), read_studies(embedded, query, 500)
+    assert rows_of([page for page, _ in here]) == rows_of([page for page, _ in there])
+    assert [study for _, studies in here for study in studies] == [study for _, studies in there for study in studies]
+    assert all(page.requests <= 40 for page, _ in here)
+    assert here[-1][0].known == len(rows_of([page for page, _ in there]))
+
+
+@pytest.mark.parametrize("zone", ["Europe/Lisbon", "America/New_York", "Asia/Kolkata", "Pacific/Apia"])
+@pytest.mark.parametrize("field", ["createdAt", "DICOMStudyDateAndTime", "DICOMPatientBirthDate"])
+def test_histograms_are_those_of_the_embedded_store(store: Store, embedded: SQLiteStore, field: str, zone: str) -> None:
+    for interval in Interval:
+        inquiry = Inquiry(DATASTORE, "modality != CT", time_zone=zone)
+        assert histogram(store, inquiry, field, interval, NOW) == histogram(embedded, inquiry, field, interval, NOW)
+
+
+def test_studies_are_found_by_uid(store: Store, embedded: SQLiteStore) -> None:
+    uids = [str(row.tags["DICOMStudyInstanceUID"]) for row in (ROWS[0], ROWS[7], ROWS[7], ROWS[399])]
+    found = store.studies(DATASTORE, [*uids, "1.2.3"])
+    assert found == embedded.studies(DATASTORE, uids)
+    assert set(found) == set(uids)
 
 
 def test_single_rows_are_pages_too(store: Store, embedded: SQLiteStore) -> None:
@@ -234,7 +275,11 @@ def test_what_it_cannot_is_refused(store: Store) -> None:
         with pytest.raises(UnsupportedSearch):
             store.fetch(request)
     with pytest.raises(UnsupportedSearch):
+        store.fetch(replace(asked, studies=True))
+    with pytest.raises(UnsupportedSearch):
         store.count(DATASTORE, asked.where, 1)
+    with pytest.raises(UnsupportedSearch):
+        store.histogram(DATASTORE, asked.where, "createdAt", timedelta(days=1))
     with pytest.raises(UnsupportedSearch) as refused:
         search(store, Inquiry(DATASTORE, "sort name"), PageRequest(1), NOW)
     assert str(refused.value) == (

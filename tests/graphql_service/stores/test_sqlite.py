@@ -1,5 +1,6 @@
 import sqlite3
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -12,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from grammar.criteria import And, Comparison, Condition, Everything, Not, Operator, Or, Range, SortKey
-from grammar.fields import BY_NAME
+from grammar.fields import BY_NAME, FIELDS, TEMPORAL
 from graphql_service.errors import (
     DataStoreNotFound,
     InvalidArgument,
@@ -26,7 +27,7 @@ from graphql_service.ordering import place
 from graphql_service.stores import sql, sqlite
 from graphql_service.stores.base import Answer, Place, Request
 from graphql_service.stores.sqlite import LoadResult, SQLiteStore, read_row
-from tests.graphql_service.stores.contract import check_pages, expected
+from tests.graphql_service.stores.contract import check_pages, expected, expected_studies, whole_studies
 from tests.strategies import DATASTORE_ID, collections, conditions, image_sets, sorts
 
 EVERYTHING = Everything()
@@ -88,6 +89,65 @@ def test_every_answer_is_the_reference_meaning_in_the_reference_order(
             chosen = between[-size:] if backward else between[:size]
             if wanted:
                 assert lasting_store.fetch(request) == Answer(tuple(chosen), len(between) > size)
+    finally:
+        lasting_store.remove_datastore(DATASTORE_ID)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(stored=collections, where=conditions, sort=sorts, size=st.sampled_from((1, 2, 7, 50)))
+def test_studies_stand_once_where_their_first_image_set_does(
+    lasting_store: SQLiteStore, stored: list[ImageSet], where: Condition, sort: tuple[SortKey, ...], size: int
+) -> None:
+    lasting_store.load(DATASTORE_ID, stored)
+    try:
+        wanted = expected_studies(stored, where, sort)
+        check_pages(lasting_store, DATASTORE_ID, wanted, where, sort, size, studies=True)
+        assert lasting_store.count(DATASTORE_ID, where, 1_000, studies=True) == len(wanted)
+        assert lasting_store.count(DATASTORE_ID, where, 2, studies=True) == min(2, len(wanted))
+        if wanted:
+            between = wanted[1:-1] if len(wanted) > 1 else []
+            ends = place(wanted[0], sort), place(wanted[-1], sort)
+            request = Request(DATASTORE_ID, where, sort, size, *ends, studies=True)
+            assert lasting_store.fetch(request) == Answer(tuple(between[:size]), len(between) > size)
+    finally:
+        lasting_store.remove_datastore(DATASTORE_ID)
+
+
+@settings(max_examples=50, deadline=None)
+@given(stored=collections)
+def test_a_study_is_told_by_all_its_image_sets(lasting_store: SQLiteStore, stored: list[ImageSet]) -> None:
+    lasting_store.load(DATASTORE_ID, stored)
+    try:
+        wanted = whole_studies(stored)
+        assert lasting_store.studies(DATASTORE_ID, [*wanted, *wanted, "2.3", "no UID", "\0", "\ud800"]) == wanted
+        assert lasting_store.studies(DATASTORE_ID, []) == {}
+    finally:
+        lasting_store.remove_datastore(DATASTORE_ID)
+
+
+STEPS = (timedelta(microseconds=3), timedelta(minutes=15), timedelta(hours=8), timedelta(days=1))
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    stored=collections,
+    where=conditions,
+    field=st.sampled_from([field.name for field in FIELDS if field.type in TEMPORAL]),
+    step=st.sampled_from(STEPS),
+)
+def test_a_histogram_counts_by_steps(
+    lasting_store: SQLiteStore, stored: list[ImageSet], where: Condition, field: str, step: timedelta
+) -> None:
+    lasting_store.load(DATASTORE_ID, stored)
+    try:
+        found = lasting_store.histogram(DATASTORE_ID, where, field, step)
+        counted: Counter[datetime] = Counter()
+        for image_set in expected(stored, where, ()):
+            value = image_set.value(field)
+            if isinstance(value, datetime):
+                epoch = datetime(1970, 1, 1, tzinfo=value.tzinfo)
+                counted[epoch + (value - epoch) // step * step] += 1
+        assert found == sorted(counted.items())
     finally:
         lasting_store.remove_datastore(DATASTORE_ID)
 
@@ -315,18 +375,57 @@ def test_a_later_page_begins_at_its_place_and_never_before_it(store: SQLiteStore
     store.create_datastore(DATASTORE_ID)
     where = And((ONE["DICOMPatientId"], Comparison("updatedAt", Operator.RANGE, Range(START, None))))
     store.fetch(Request(DATASTORE_ID, where, (SortKey("updatedAt"),), 50, Place((START + timedelta(1),), "0" * 32)))
-    index = "SEARCH image_sets_1 USING INDEX image_sets_1_by_patient_id_and_updated_at_and_image_set_id"
+    index = "SEARCH this USING INDEX image_sets_1_by_patient_id_and_updated_at_and_image_set_id"
     assert plans.read() == [
         f"{index} (patient_id=? AND updated_at=? AND image_set_id>?)",
         f"{index} (patient_id=? AND updated_at>?)",
     ]
     store.fetch(Request(DATASTORE_ID, Everything(), NEWEST, 50, Place((START,), "0" * 32)))
-    index = "SEARCH image_sets_1 USING INDEX image_sets_1_by_updated_at_and_image_set_id"
+    index = "SEARCH this USING INDEX image_sets_1_by_updated_at_and_image_set_id"
     assert plans.read() == [
         f"{index} (updated_at=? AND image_set_id<?)",
         f"{index} (updated_at<?)",
         f"{index} (updated_at=?)",
     ]
+
+
+@pytest.mark.parametrize("where", [Everything(), ONE["DICOMPatientId"]])
+@pytest.mark.parametrize("sort", [(SortKey(date, down),) for date in MOMENTS for down in (False, True)])
+def test_studies_are_read_in_order_each_looked_up_in_its_own_index(
+    store: SQLiteStore, plans: Plans, where: Condition, sort: tuple[SortKey, ...]
+) -> None:
+    store.create_datastore(DATASTORE_ID)
+    at = Place((MOMENTS[sort[0].field][0],), "0" * 32)
+    for after in (None, at):
+        store.fetch(Request(DATASTORE_ID, where, sort, 50, after=after, studies=True))
+        for plan in plans.read():
+            steps = [step for step in plan.split("; ") if "SUBQUERY" not in step]
+            assert "USING INDEX" in steps[0]
+            assert len(steps) == 4
+            for step in steps[1:]:
+                assert step.startswith("SEARCH earlier USING ")
+                assert "image_sets_1_by_study_uid_and_updated_at_and_image_set_id (study_uid=?" in step
+                assert sort[0].field != "updatedAt" or "(study_uid=? AND updated_at" in step
+
+
+@pytest.mark.parametrize("field", ["updatedAt", "createdAt"])
+@pytest.mark.parametrize("descending", [False, True])
+def test_a_study_of_very_many_image_sets_is_read_once(store: SQLiteStore, field: str, *, descending: bool) -> None:
+    """Each of its later image sets is told by the one before: none has SQLite go through the study again."""
+    count, steps = 5_000, 0
+
+    def note() -> None:
+        nonlocal steps
+        steps += 1_000
+
+    rows = (image_set(number, minutes=number, DICOMStudyInstanceUID="1.2") for number in range(count))
+    store.load(DATASTORE_ID, (replace(row, created_at=row.updated_at) for row in rows))
+    with store._reading() as connection:
+        connection.set_progress_handler(note, 1_000)
+    sort = (SortKey(field, descending),)
+    (found,) = store.fetch(Request(DATASTORE_ID, EVERYTHING, sort, 50, studies=True)).image_sets
+    assert int(found.image_set_id) == (count - 1 if descending else 0)
+    assert 0 < steps < 100 * count
 
 
 @pytest.mark.parametrize(
@@ -364,6 +463,9 @@ def test_a_search_may_be_long_and_deep(store: SQLiteStore) -> None:
     for depth in range(40):
         deep = And((ONE["DICOMStudyId"], Not(deep))) if depth % 2 else Or((ONE["DICOMStudyId"], Not(deep)))
     assert answers(store, deep) == expected(answers(store), deep, (SortKey("imageSetId"),))
+    sort = tuple(SortKey(name) for name in ("DICOMPatientName", "DICOMPatientId", "version", "createdAt", "updatedAt"))
+    for where in (Or((*many, ONE["DICOMPatientId"])), Comparison("DICOMPatientId", Operator.IN, values), deep):
+        assert store.fetch(Request(DATASTORE_ID, where, sort, 1, studies=True)).image_sets == ()
 
 
 def test_a_search_that_is_too_large_is_refused_in_one_sentence(store: SQLiteStore) -> None:
@@ -540,7 +642,7 @@ def test_a_crash_while_an_empty_data_store_is_filled_leaves_it_empty_and_whole(
     assert answers(store) == []
     plans.read()
     store.fetch(Request(DATASTORE_ID, Everything(), NEWEST, 1))
-    assert plans.read() == ["SCAN image_sets_1 USING INDEX image_sets_1_by_updated_at_and_image_set_id"]
+    assert plans.read() == ["SCAN this USING INDEX image_sets_1_by_updated_at_and_image_set_id"]
     assert store.load(DATASTORE_ID, map(image_set, range(2_500))) == LoadResult(inserted=2_500)
 
 

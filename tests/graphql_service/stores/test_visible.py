@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import replace
+from datetime import timedelta
 
 import anyio
 import pytest
@@ -25,13 +26,14 @@ from graphql_service.stores import open_store
 from graphql_service.stores.base import Answer, Request, Store
 from graphql_service.stores.sqlite import SQLiteStore
 from graphql_service.stores.visible import VisibleStore, show_only
-from tests.graphql_service.stores.contract import check_pages, expected
+from tests.graphql_service.stores.contract import check_pages, expected, expected_studies
 from tests.live import make_image_sets
 from tests.strategies import DATASTORE_ID, collections, conditions, sorts
 from tests.wire import Open, environment, serve
 
 SEEN, HIDDEN, NONE = "a" * 32, "b" * 32, "c" * 32
 ROWS = list(make_image_sets(60))
+STUDY = str(ROWS[0].tags["DICOMStudyInstanceUID"])
 SORT = (SortKey("updatedAt", descending=True),)
 LIMITS = Limits()
 EXECUTOR = Executor(LIMITS)
@@ -74,6 +76,9 @@ def test_what_is_seen_is_a_store_like_any(
         wanted = expected(stored, where, sort)
         check_pages(view, DATASTORE_ID, wanted, where, sort, size)
         assert view.count(DATASTORE_ID, where, 1_000) == len(wanted)
+        firsts = expected_studies(stored, where, sort)
+        check_pages(view, DATASTORE_ID, firsts, where, sort, size, studies=True)
+        assert view.count(DATASTORE_ID, where, 1_000, studies=True) == len(firsts)
     finally:
         embedded.remove_datastore(DATASTORE_ID)
 
@@ -111,6 +116,9 @@ def uses(datastore_id: str, image_set_ids: list[str]) -> list[Use]:
         lambda store: store.count(datastore_id, Everything(), 5),
         lambda store: store.count(datastore_id, Comparison("DICOMPatientId", Operator.EQ, "P1"), 5),
         lambda store: store.values(datastore_id, "DICOMSeriesModality"),
+        lambda store: store.studies(datastore_id, [STUDY, "1.2.3"]),
+        lambda store: store.count(datastore_id, Everything(), 5, studies=True),
+        lambda store: store.histogram(datastore_id, Everything(), "createdAt", timedelta(days=1)),
     ]
 
 
@@ -123,7 +131,7 @@ def outcome(store: Store, use: Use) -> object:
         return type(error), str(error), error.code
 
 
-@pytest.mark.parametrize("number", range(11))
+@pytest.mark.parametrize("number", range(14))
 def test_what_is_hidden_is_as_what_is_not_there(store: Store, number: int) -> None:
     view = show_only(store, frozenset({SEEN}))
     ids = [ROWS[0].image_set_id, "0" * 32, "no id"]
@@ -159,8 +167,9 @@ def test_no_query_tells_what_is_hidden_from_what_is_not_there(store: Store) -> N
     cursors[NONE] = cursors[HIDDEN]
     seen: dict[str, list[str]] = {}
     for datastore_id in (SEEN, HIDDEN, NONE):
-        node, datastore = (
-            NodeId(kind, datastore_id, key).encode() for kind, key in (("ImageSet", image_set), ("Datastore", ""))
+        node, datastore, study = (
+            NodeId(kind, datastore_id, key).encode()
+            for kind, key in (("ImageSet", image_set), ("Datastore", ""), ("Study", STUDY))
         )
         documents = (
             f'{{node(id: "{node}") {{id}}}}',
@@ -174,6 +183,9 @@ def test_no_query_tells_what_is_hidden_from_what_is_not_there(store: Store) -> N
             f'{{imageSets(datastoreId: "{SEEN}", after: "{cursors[datastore_id]}") {{nodes {{id}}}}}}',
             f'{{searchAnalysis(query: "*", datastoreId: "{datastore_id}") {{canonical}}}}',
             f'{{searchCompletions(query: "modality = ", position: 11, datastoreId: "{datastore_id}") {{label}}}}',
+            f'{{node(id: "{study}") {{id}}}}',
+            f'{{studies(datastoreId: "{datastore_id}", first: 2) {{nodes {{id}} totalCount {{value}}}}}}',
+            f'{{imageSetHistogram(datastoreId: "{datastore_id}", field: CREATED_AT, interval: DAY) {{count}}}}',
         )
         seen[datastore_id] = [ask(view, document) for document in documents]
         for told in seen[datastore_id]:
@@ -181,6 +193,6 @@ def test_no_query_tells_what_is_hidden_from_what_is_not_there(store: Store) -> N
             assert NONE not in told
     assert seen[HIDDEN] == seen[NONE]
     differing = [here != there for here, there in zip(seen[SEEN], seen[HIDDEN], strict=True)]
-    assert differing == [True] * 4 + [False] + [True] * 6
+    assert differing == [True] * 4 + [False] + [True] * 9
     # Where one alone is seen, it need not be named.
     assert image_set in ask(view, f'{{imageSet(imageSetId: "{image_set}") {{imageSetId}}}}')
