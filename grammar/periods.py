@@ -109,7 +109,8 @@ def find_zone(name: str) -> ZoneInfo:
 
 @lru_cache(maxsize=1)
 def _zone_names() -> frozenset[str]:
-    return frozenset(available_timezones())
+    # The first is no name but this machine's zone, the second no zone but a sign that none was chosen.
+    return frozenset(available_timezones() - {"localtime", "Factory"})
 
 
 def read_when(field: Field, text: str, span: Span, *, spaced: bool = False) -> When:

@@ -15,6 +15,7 @@ ServiceError
 │   └── DataStoreNotActive DATASTORE_NOT_ACTIVE the data store is being made or deleted
 ├── Unauthenticated       UNAUTHENTICATED       who asks is not known
 │   └── UnsignedRequest   UNAUTHENTICATED       a request of the wire protocol is not signed as it must be
+├── Overloaded            OVERLOADED            as much is being worked on as the service takes on
 ├── AuditError            AUDIT_UNAVAILABLE     what was read cannot be written down, so it is not told
 ├── LoadError             LOAD_FAILED           a source cannot be read
 └── SettingError          INVALID_SETTING       a setting or a command-line argument is wrong
@@ -128,6 +129,13 @@ class UnsignedRequest(Unauthenticated):
     def __init__(self, kind: str, message: str) -> None:
         super().__init__(message)
         self.kind = kind
+
+
+class Overloaded(ServiceError):
+    """As much is being worked on as the service takes on; `retry_after` is how many seconds to wait."""
+
+    code = "OVERLOADED"
+    retry_after = 1
 
 
 class AuditError(ServiceError):

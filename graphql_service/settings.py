@@ -41,14 +41,18 @@ def default_keys_file() -> Path:
 class Limits:
     """What one request may cost at most; each is IMAGESETS_MAX_… in upper case.
 
-    Of a GraphQL document: `document_tokens`; `document_depth`, how deep its fields stand, fragments followed;
+    Of a GraphQL document: `document_length` in characters, and `name_length`, a name's or a number's;
+    `document_tokens`; `document_depth`, how deep its fields stand, fragments followed;
     `nesting`, how deep brackets stand within each other, in the document and in the variables;
     `document_aliases` and `document_root_fields` of one operation, fragments followed; `document_directives`,
     `document_fragments`, each as written. Of a request: `cost`, how many fields its answer may hold, by the page sizes
     that it asks for; `node_ids`, how many `nodes` takes; `cursor_length` in characters; `body_bytes`, unpacked;
-    `variables_bytes`; `answer_bytes`; `request_seconds` until the work on it is stopped. Of all: `requests` at once.
+    `variables_bytes`; `variable_values`, how many there are, objects and lists too, for each of the operation's root
+    fields; `answer_bytes`; `request_seconds` until the work on it is stopped. Of all: `requests` at once.
     """
 
+    document_length: int = 100_000
+    name_length: int = 100
     document_tokens: int = 2_000
     document_depth: int = 20
     nesting: int = 100
@@ -61,6 +65,7 @@ class Limits:
     cursor_length: int = 16_384
     body_bytes: int = 1_000_000
     variables_bytes: int = 250_000
+    variable_values: int = 20_000
     answer_bytes: int = 100_000_000
     request_seconds: int = 30
     requests: int = 64

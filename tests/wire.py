@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 
 import uvicorn
@@ -34,6 +34,9 @@ class Open:
     """A door that stands open: whoever comes sees the whole store, and nothing is written down."""
 
     store: Store
+
+    def work(self) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def admit_signed(self, _scope: Scope, _request: SignedRequest) -> Store:
         return self.store

@@ -95,7 +95,9 @@ def read_search(
     """
     condition = read_filter(filter, _written(info, "filter"), info.variable_values)
     bound, order = read_variables(variables), read_order(order_by)
-    return lambda datastore_id: Inquiry(datastore_id, query or "", bound, condition, order, time_zone or "UTC")
+    return lambda datastore_id: Inquiry(
+        datastore_id, query or "", bound, condition, order, "UTC" if time_zone is None else time_zone
+    )
 
 
 def read_variables(variables: JSON | None) -> Mapping[str, object]:

@@ -28,6 +28,8 @@ from graphql import (
     validate,
 )
 from graphql.validation import ASTValidationRule, NoSchemaIntrospectionCustomRule, specified_rules
+from graphql.validation.rules import overlapping_fields_can_be_merged
+from graphql.validation.validate import ValidationAbortedError
 
 from graphql_service.api.costs import Cost, measure_cost
 from graphql_service.errors import LimitExceeded
@@ -38,16 +40,24 @@ from graphql_service.settings import Limits
 _KEPT: Final = 512
 _KEPT_LENGTH: Final = 10_000
 
+#: How many errors of a document are told.
+_ERRORS: Final = 20
+#: How much comparing of fields that answer under one name a document may take: a fraction of a second. graphql-core's
+#: own limit is five times as high.
+overlapping_fields_can_be_merged.MAX_COMPLEXITY_BUDGET = 100_000
+
 #: A lexical token; what cannot be one is left for the parser to refuse. An unclosed text goes to its line's end, or the
 #: document's, so that every character is looked at once.
 _TOKEN: Final = re.compile(
     r'"""(?:[^"\\]++|\\"""|\\|"(?!""))*+(?:""")?+'
     r'|"(?:[^"\\\n\r]++|\\[^\n\r]?+)*+"?+'
-    r"|(?P<comment>#[^\n\r]*+)|\.\.\.|[_A-Za-z0-9+\-][\w+\-.]*+|(?P<open>[{(\[])|(?P<close>[})\]])|[^\s,\ufeff]"
+    r"|(?P<comment>#[^\n\r]*+)|\.\.\.|(?P<name>[_A-Za-z0-9+\-][\w+\-.]*+)|(?P<open>[{(\[])|(?P<close>[})\]])|[^\s,\ufeff]"
 )
 
 #: What each limit measures, as the subject of its message.
 _MEASURED: Final = {
+    "document_length": "characters in the document",
+    "name_length": "characters in a name or number of the document",
     "document_tokens": "tokens in the document",
     "document_depth": "levels of fields in the document",
     "nesting": "brackets within each other in the document",
@@ -72,9 +82,10 @@ class NoOperation(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One operation of a document: its root fields by their names in the schema, and what it costs."""
+    """One operation of a document: its root fields by their names in the schema, how many of them, and what it costs."""
 
     root_fields: tuple[str, ...]
+    root_field_count: int
     cost: Cost
 
 
@@ -150,7 +161,9 @@ class Documents:
             _check("document_aliases", size.of(operation.selection_set).aliases, self._limits)
             _check("document_root_fields", size.of(operation.selection_set).fields, self._limits)
         _check("document_fragments", len(fragments), self._limits)
-        errors = validate(self._schema, syntax, self._rules, hide_suggestions=not self._suggestions)
+        errors = validate(self._schema, syntax, self._rules, max_errors=_ERRORS, hide_suggestions=not self._suggestions)
+        if any(isinstance(error, ValidationAbortedError) for error in errors[:1]):
+            raise RefusedDocument([GraphQLError("fields of the document stand in it too often to be compared")])
         if errors:
             raise RefusedDocument(errors)
         return Document(
@@ -158,6 +171,7 @@ class Documents:
             {
                 each.name.value if each.name else None: Operation(
                     tuple(dict.fromkeys(_root_fields(each.selection_set, fragments))),
+                    size.of(each.selection_set).fields,
                     measure_cost(self._schema, each, fragments),
                 )
                 for each in operations
@@ -166,8 +180,9 @@ class Documents:
 
 
 def check_text(text: str, limits: Limits) -> None:
-    """Counts tokens, brackets within each other, and directives before anything is built. Raises LimitExceeded."""
-    tokens = level = deepest = directives = 0
+    """Counts what a text holds before anything is built of it. Raises LimitExceeded."""
+    _check("document_length", len(text), limits)
+    tokens = level = deepest = directives = longest = 0
     for found in _TOKEN.finditer(text):
         if found.lastgroup == "comment":
             continue
@@ -177,8 +192,11 @@ def check_text(text: str, limits: Limits) -> None:
             deepest = max(deepest, level)
         elif found.lastgroup == "close":
             level -= 1
+        elif found.lastgroup == "name":
+            longest = max(longest, found.end() - found.start())
         elif found[0] == "@":
             directives += 1
+    _check("name_length", longest, limits)
     _check("document_tokens", tokens, limits)
     _check("nesting", deepest, limits)
     _check("document_directives", directives, limits)

@@ -44,20 +44,20 @@ class Executor:
 
     async def answer(self, asked: Asked, context: Context) -> Answered:
         """The answer as GraphQL over HTTP sends it: `data` is absent where nothing was executed."""
-        extensions: dict[str, object] = {}
+        cost: int | None = None
         try:
             document = self._documents.read(asked.query)
             operation = document.operation(asked.operation_name)
             cost = operation.cost.of(asked.variables)
-            extensions["cost"] = {"requested": cost, "limit": self._limits.cost}
             if cost > self._limits.cost:
                 raise LimitExceeded("cost", self._limits.cost, cost, "fields that the answer may hold")
+            self._check_values(asked.variables, operation.root_field_count)
         except LimitExceeded as limit:
-            return _refuse([GraphQLError(str(limit), extensions=describe_limit(limit))], extensions)
+            return self._refuse([GraphQLError(str(limit), extensions=describe_limit(limit))], cost)
         except RefusedDocument as refused:
-            return _refuse([describe_error(error, executing=False) for error in refused.errors], extensions)
+            return self._refuse([describe_error(error, executing=False) for error in refused.errors], cost)
         except NoOperation as missing:
-            return _refuse([GraphQLError(str(missing), extensions={"code": "BAD_USER_INPUT"})], extensions)
+            return self._refuse([GraphQLError(str(missing), extensions={"code": "BAD_USER_INPUT"})], cost)
         context.document = document.syntax
         result = await schema.execute(asked.query, dict(asked.variables), context, operation_name=asked.operation_name)
         errors = result.errors or []
@@ -65,10 +65,28 @@ class Executor:
         executed = result.data is not None or any(error.path for error in errors)
         if executed:
             answered["data"] = result.data
-        answered["extensions"] = extensions
+        answered["extensions"] = self._tell_cost(cost)
         return Answered(answered, operation.root_fields if executed else ())
 
+    def _check_values(self, variables: Mapping[str, object], root_field_count: int) -> None:
+        """Each root field may be given all of the variables, and reads what it is given anew. Raises LimitExceeded."""
+        count = -1
+        level: Sequence[object] = [variables]
+        while level:
+            count += len(level)
+            level = [
+                below
+                for each in level
+                if isinstance(each, dict | list)
+                for below in (each.values() if isinstance(each, dict) else each)
+            ]
+        if (total := count * root_field_count) > self._limits.variable_values:
+            what = "values in the variables, for each root field"
+            raise LimitExceeded("variable_values", self._limits.variable_values, total, what)
 
-def _refuse(errors: Sequence[GraphQLError], extensions: Mapping[str, object]) -> Answered:
-    body: dict[str, object] = {"errors": [error.formatted for error in errors]}
-    return Answered(body | {"extensions": extensions} if extensions else body)
+    def _refuse(self, errors: Sequence[GraphQLError], cost: int | None) -> Answered:
+        return Answered({"errors": [error.formatted for error in errors], "extensions": self._tell_cost(cost)})
+
+    def _tell_cost(self, cost: int | None) -> dict[str, object]:
+        """What the request may cost; None where its document says nothing that can be counted."""
+        return {"cost": {"requested": cost, "limit": self._limits.cost}}

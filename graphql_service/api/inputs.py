@@ -8,7 +8,7 @@ image set. A value means what the same value means as a `$variable` of the query
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum, EnumType
 from keyword import iskeyword
@@ -21,7 +21,7 @@ from graphql import ListValueNode, Node, ObjectValueNode, VariableNode
 from grammar.criteria import Condition, Everything, SortKey, conjunction, disjunction, negation
 from grammar.fields import FIELDS, OPERATORS, Field, FieldType
 from grammar.parser import MAX_COMPARISONS, MAX_DEPTH
-from grammar.problems import Problem, QueryError
+from grammar.problems import MAX_PROBLEMS, Problem, QueryError
 from grammar.reading import MAX_VALUES, compare
 from graphql_service.api.types import StorageTier
 
@@ -189,13 +189,19 @@ def _variables_within(node: Node | None, path: str) -> Iterator[tuple[str, str]]
 
 @dataclass(slots=True)
 class _FilterReader:
-    """Reads one filter, gathering every problem in it."""
+    """Reads one filter, gathering the problems in it, as many as a query may have."""
 
     problems: list[Problem] = field(default_factory=list)
     comparisons: int = 0
 
     def refuse(self, code: str, path: str, message: str) -> None:
-        self.problems.append(Problem(code, f"{path}: {message}", 0, 0))
+        self.gather([Problem(code, f"{path}: {message}", 0, 0)])
+
+    def gather(self, problems: Iterable[Problem]) -> None:
+        """Add problems. Raises QueryError where no more are gathered: what is far too large is read no further."""
+        self.problems += problems
+        if len(self.problems) >= MAX_PROBLEMS or self.comparisons > MAX_COMPARISONS:
+            raise QueryError("", self.problems[:MAX_PROBLEMS])
 
     def read(self, value: object, path: str, depth: int) -> Condition:
         given = _given(value)
@@ -240,10 +246,10 @@ class _FilterReader:
         try:
             return compare(known, word, self._literal(word, value, path))
         except QueryError as error:
-            self.problems += [
+            self.gather(
                 replace(problem, message=f"{path}: {problem.message}", start=0, end=0, fix=None)
                 for problem in error.problems
-            ]
+            )
             return Everything()
 
     def _literal(self, word: str, value: object, path: str) -> object:

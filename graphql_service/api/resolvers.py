@@ -196,7 +196,7 @@ async def analyse_search(
     """Parsed and planned, but not run."""
     if datastore_id is not None:
         await run_sync(choose_datastore, info.context.store, datastore_id)
-    zone = read_zone(time_zone or "UTC").key
+    zone = read_zone("UTC" if time_zone is None else time_zone).key
     analysis = analyse(query, read_variables(variables), zone, now)
     for problem in analysis.problems:
         QUERY_PROBLEMS.labels(problem.code).inc()

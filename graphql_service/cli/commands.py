@@ -11,6 +11,7 @@ import json
 import os
 import re
 import shlex
+import signal
 import socket
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -558,6 +559,8 @@ def serve(*, host: str, port: int, url: str | None, with_sample: bool, allow_ano
         )
         configure_log(settings.log_level)
         _welcome(listener, settings.store, with_sample=with_sample)
+        # uvicorn ends with the signal that stopped it: the store is to be closed then, too.
+        signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))
         try:
             uvicorn.Server(config).run(sockets=[listener])
         except KeyboardInterrupt:

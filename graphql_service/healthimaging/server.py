@@ -12,6 +12,7 @@ import gzip
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from hashlib import blake2b
@@ -35,6 +36,7 @@ from graphql_service.errors import (
     DataStoreNotFound,
     InvalidArgument,
     InvalidCursor,
+    Overloaded,
     Throttled,
     UnsignedRequest,
     UnsupportedSearch,
@@ -106,7 +108,10 @@ class _Asked:
 
 
 class Keeper(Protocol):
-    """Who stands at the door: lets requests in, and writes down what they have read. Both may block."""
+    """Who stands at the door: lets requests in, and writes down what they have read, which both may block."""
+
+    def work(self) -> AbstractContextManager[None]:
+        """Holds a place among the requests that are being worked on. Raises Overloaded."""
 
     def admit_signed(self, scope: Scope, request: SignedRequest) -> Store:
         """The store as far as it exists for whoever signed the request. Raises UnsignedRequest."""
@@ -158,7 +163,9 @@ class _Endpoint:
         await response(scope, receive, send)
 
     async def _answer(self, request: Request) -> Response:
-        return await run_in_threadpool(self._run, request, await _read_body(request))
+        body = await _read_body(request)
+        with self.keeper.work():
+            return await run_in_threadpool(self._run, request, body)
 
     def _run(self, request: Request, body: bytes) -> Response:
         scope = request.scope
@@ -179,27 +186,31 @@ class _Endpoint:
         return response
 
 
+#: How the service itself would refuse what its own words say.
+_REFUSALS: Final[Mapping[type[Exception], tuple[int, str]]] = {
+    InvalidArgument: (400, "ValidationException"),
+    UnsupportedSearch: (400, "ValidationException"),
+    AccessDenied: (403, "AccessDeniedException"),
+    DataStoreNotActive: (409, "ConflictException"),
+    Throttled: (429, "ThrottlingException"),
+    AuditError: (500, "InternalServerException"),
+    Overloaded: (503, "ThrottlingException"),
+}
+
+
 def _refuse(error: Exception) -> _Refused:
     """How the service itself would refuse. What is the server's own fault is masked."""
     match error:
         case _Refused():
             return error
-        case AuditError():
-            return _Refused(500, "InternalServerException", str(error))
         case UnsignedRequest():
             return _Refused(403, error.kind, str(error))
         case DataStoreNotFound():
             return _Refused(404, "ResourceNotFoundException", "There is no data store with this id.")
-        case InvalidArgument() | UnsupportedSearch():
-            return _Refused(400, "ValidationException", str(error))
         case ClientDisconnect():
-            return _Refused(400, "ValidationException", "The request ended early.")
-        case AccessDenied():
-            return _Refused(403, "AccessDeniedException", str(error))
-        case DataStoreNotActive():
-            return _Refused(409, "ConflictException", str(error))
-        case Throttled():
-            return _Refused(429, "ThrottlingException", str(error))
+            return _Refused(400, "ValidationException", "The request ended early, or its body took too long.")
+        case _ if type(error) in _REFUSALS:
+            return _Refused(*_REFUSALS[type(error)], str(error))
         case _:
             return _Refused(500, "InternalServerException", mask(error)[0])
 

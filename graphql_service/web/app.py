@@ -23,7 +23,7 @@ from graphql_service.stores.base import Store
 from graphql_service.web.audit import Audit
 from graphql_service.web.edge import Edge
 from graphql_service.web.graphql import create_endpoint
-from graphql_service.web.service import Service
+from graphql_service.web.service import Load, Service
 
 _HOME: Final = """\
 imagesets: search medical image sets by typing.
@@ -48,7 +48,9 @@ def create_app(store: Store, settings: Settings) -> Starlette:
         from graphql_service.web.tracing import Tracing
 
         tracing = Tracing()
-    service = Service(store, settings, open_access(settings), open_signed_access(settings), audit)
+    service = Service(
+        store, settings, open_access(settings), open_signed_access(settings), audit, Load(settings.limits.requests)
+    )
     embedded = store.capabilities.operators is None
 
     async def ready(_: Request) -> Response:
@@ -65,7 +67,7 @@ def create_app(store: Store, settings: Settings) -> Starlette:
         if tracing is not None:
             tracing.close()
 
-    return Starlette(
+    app = Starlette(
         routes=[
             Route("/", _home),
             Route("/graphql", create_endpoint(service), methods=["GET", "POST"]),
@@ -87,6 +89,8 @@ def create_app(store: Store, settings: Settings) -> Starlette:
         ],
         lifespan=live,
     )
+    app.router.redirect_slashes = False
+    return app
 
 
 async def _home(_: Request) -> Response:

@@ -1,33 +1,30 @@
 """The edge of the service: what every request meets before anything of it is read, and what every answer carries.
 
-A request is turned away for its Host (a page of a foreign site may have its name point here: DNS rebinding), for its
-origin (a page of a foreign site asks from its reader's machine), or because more work is under way than the service
-takes on.
+A request is turned away for its Host (a page of a foreign site may have its name point here: DNS rebinding)
+or its origin (a page of a foreign site asks from its reader's machine), and given up where its body takes too long.
 """
 
 from __future__ import annotations
 
+import asyncio
 import re
 from typing import TYPE_CHECKING, Final
-from urllib.parse import urlsplit
 
 import orjson
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from graphql_service.metrics import IN_FLIGHT
 from graphql_service.settings import Settings
 from graphql_service.web.telemetry import begin, finish
 
 if TYPE_CHECKING:
     from graphql_service.web.tracing import Tracing
 
-#: What asks the store, and so is held to the origin and to the number at once.
+#: What asks the store, and so is held to the origin.
 _WORK: Final = ("/graphql", "/datastore")
 #: A load balancer asks these of an address.
 _HEALTH: Final = ("/healthz", "/readyz")
-_RETRY_SECONDS: Final = "1"
 _HOST: Final = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^:\[\]@/\s]+)(?::[0-9]{1,5})?")
 
 #: On every answer that says nothing else of the kind: nothing of it is kept, framed, sniffed or run.
@@ -50,10 +47,9 @@ class Edge:
         self._app = app
         self._store = store
         self._tracing = tracing
+        self._seconds = settings.limits.request_seconds
         self._hosts = frozenset(host.lower() for host in settings.allowed_hosts)
         self._origins = frozenset(settings.allowed_origins)
-        self._maximum = settings.limits.requests
-        self._working = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI's way in. Whatever is not HTTP goes on as it is."""
@@ -73,31 +69,20 @@ class Edge:
                 headers["x-request-id"] = told.request_id
             await send(message)
 
-        path = _path(scope)
-        working = path.startswith(_WORK)
-        refusal = self._refuse(scope, path, working=working)
-        self._working += working
-        IN_FLIGHT.set(self._working)
         try:
-            await (refusal or self._app)(scope, receive, send_on)
+            await (self._refuse(scope) or self._app)(scope, _limit_body(receive, self._seconds), send_on)
         finally:
-            self._working -= working
-            IN_FLIGHT.set(self._working)
             finish(scope, told, status, self._store)
             if self._tracing is not None:
                 self._tracing.record(scope, told, status)
 
-    def _refuse(self, scope: Scope, path: str, *, working: bool) -> Response | None:
-        headers = Headers(scope=scope)
+    def _refuse(self, scope: Scope) -> Response | None:
+        headers, path = Headers(scope=scope), _path(scope)
         host = headers.get("host", "")
         if path not in _HEALTH and not self._allows_host(host):
             return _respond(path, 421, "HOST_NOT_ALLOWED", "this host name is not in IMAGESETS_ALLOWED_HOSTS")
-        if working and not self._allows_origin(headers, host):
+        if path.startswith(_WORK) and not self._allows_origin(headers, host):
             return _respond(path, 403, "ORIGIN_NOT_ALLOWED", "this origin is not in IMAGESETS_ALLOWED_ORIGINS")
-        if working and self._working >= self._maximum:
-            response = _respond(path, 503, "OVERLOADED", "the service has as much to do as it takes on: ask again")
-            response.headers["retry-after"] = _RETRY_SECONDS
-            return response
         return None
 
     def _allows_host(self, host: str) -> bool:
@@ -108,13 +93,35 @@ class Edge:
 
     def _allows_origin(self, headers: Headers, host: str) -> bool:
         """Whether no foreign page is known to ask: by Origin, and where a GET has none, by Fetch Metadata."""
-        origin = headers.get("origin")
-        if origin is not None:
-            return origin in self._origins or "*" in self._origins or urlsplit(origin).netloc.lower() == host.lower()
+        origins = headers.getlist("origin")
+        if origins:
+            # Of a proxy's clients the scheme is not known here.
+            own = (f"http://{host.lower()}", f"https://{host.lower()}")
+            return len(origins) == 1 and (origins[0] in own or bool(self._origins & {origins[0], "*"}))
         if headers.get("sec-fetch-site") not in ("cross-site", "same-site"):
             return True
         # A link that a person follows: the page that has it never sees the answer.
         return (headers.get("sec-fetch-mode"), headers.get("sec-fetch-dest")) == ("navigate", "document")
+
+
+def _limit_body(receive: Receive, seconds: float) -> Receive:
+    """Ends a request whose body is not there in time as if its client had left."""
+    deadline = asyncio.get_running_loop().time() + seconds
+    complete = False
+
+    async def receive_on() -> Message:
+        nonlocal complete
+        if complete:
+            return await receive()
+        try:
+            async with asyncio.timeout_at(deadline):
+                message = await receive()
+        except TimeoutError:
+            return {"type": "http.disconnect"}
+        complete = not message.get("more_body", False)
+        return message
+
+    return receive_on
 
 
 def _path(scope: Scope) -> str:
@@ -128,7 +135,6 @@ def _respond(path: str, status: int, code: str, message: str) -> Response:
         body = {"errors": [{"message": message, "extensions": {"code": code}}]}
         return Response(orjson.dumps(body), status, media_type="application/json")
     if path.startswith("/datastore"):
-        kind = "ThrottlingException" if status == 503 else "AccessDeniedException"
-        headers = {"x-amzn-ErrorType": kind}
+        headers = {"x-amzn-ErrorType": "AccessDeniedException"}
         return Response(orjson.dumps({"message": message}), status, headers, media_type="application/json")
     return PlainTextResponse(f"{message}\n", status)

@@ -20,7 +20,7 @@ from graphql_service.api.context import Context
 from graphql_service.api.errors import INTERNAL, describe_limit, mask
 from graphql_service.api.execution import Asked, Executor
 from graphql_service.deadlines import limit_time
-from graphql_service.errors import AuditError, LimitExceeded, Unauthenticated
+from graphql_service.errors import AuditError, LimitExceeded, Overloaded, Unauthenticated
 from graphql_service.settings import Limits
 from graphql_service.web.bodies import UnreadableBody, read_body
 from graphql_service.web.media_types import choose_media_type
@@ -88,7 +88,7 @@ async def _answer(request: Request, service: Service, executor: Executor) -> _An
     limits = service.settings.limits
     store = await service.admit(request.scope, request.headers.get("authorization"))
     asked = await _read(request, limits)
-    with limit_time(limits.request_seconds):
+    with service.work(), limit_time(limits.request_seconds):
         context = Context(store, limits, service.settings.max_page)
         answered = await executor.answer(asked, context)
     service.write_down(request.scope, answered.root_fields, context.readings)
@@ -101,11 +101,13 @@ def _refuse(error: Exception) -> _Answer:
         case _Refused() | UnreadableBody():
             return _Answer(_describe(str(error), "BAD_REQUEST"), error.status)
         case ClientDisconnect():
-            return _Answer(_describe("the request ended early", "BAD_REQUEST"), 400)
+            return _Answer(_describe("the request ended early, or its body took too long", "BAD_REQUEST"), 400)
         case LimitExceeded():
             return _Answer(_describe(str(error), **describe_limit(error)), 413)
         case Unauthenticated():
             return _Answer(_describe(str(error), error.code), 401, {"www-authenticate": "Bearer"})
+        case Overloaded():
+            return _Answer(_describe(str(error), error.code), 503, {"retry-after": str(error.retry_after)})
         case AuditError():
             return _Answer(_describe(str(error), error.code), 503)
         case _:
@@ -114,6 +116,9 @@ def _refuse(error: Exception) -> _Answer:
 
 
 async def _read(request: Request, limits: Limits) -> Asked:
+    for name in ("content-type", "content-encoding"):
+        if len(request.headers.getlist(name)) > 1:
+            raise _Refused(400, f"the header {name} stands there more than once")
     if request.method == "POST":
         parameters = await _read_post(request, limits)
     else:
@@ -140,8 +145,8 @@ async def _read_post(request: Request, limits: Limits) -> dict[str, object]:
     if misplaced := [name for name in _PARAMETERS if name in request.query_params]:
         raise _Refused(400, f"'{misplaced[0]}' belongs in the body of a POST, not in its address")
     length = request.headers.get("content-length", "")
-    if length.isascii() and length.isdigit() and len(length) < 20 and int(length) > limits.body_bytes:
-        raise LimitExceeded("body_bytes", limits.body_bytes, int(length), "bytes in the request's body")
+    if length.isascii() and length.isdigit() and (told := int(length[:18])) > limits.body_bytes:
+        raise LimitExceeded("body_bytes", limits.body_bytes, told, "bytes in the request's body")
     body = await read_body(request.stream(), request.headers.get("content-encoding", ""), limits.body_bytes)
     found = _decode("body", body)
     if len(body) > limits.variables_bytes:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
 from starlette.concurrency import run_in_threadpool
@@ -11,11 +12,38 @@ from starlette.types import Scope
 from graphql_service.access.principals import Access
 from graphql_service.access.signatures import SignedAccess, SignedRequest
 from graphql_service.auditing import Reading
+from graphql_service.errors import Overloaded
+from graphql_service.metrics import IN_FLIGHT
 from graphql_service.settings import Settings
 from graphql_service.stores.base import Store
 from graphql_service.stores.visible import show_only
 from graphql_service.web.audit import Audit
 from graphql_service.web.telemetry import told_of
+
+
+class Load:
+    """How many requests are being worked on, and how many may be."""
+
+    def __init__(self, maximum: int) -> None:
+        self._maximum = maximum
+        self._working = 0
+
+    @contextmanager
+    def take(self) -> Iterator[None]:
+        """Works on one more request. Raises Overloaded, at once, where there are as many as may be.
+
+        For the event loop's thread alone. A request takes its place once all of it is there: one that is sent slowly
+        keeps no other one out.
+        """
+        if self._working >= self._maximum:
+            raise Overloaded("the service has as much to do as it takes on (IMAGESETS_MAX_REQUESTS): ask again")
+        self._working += 1
+        IN_FLIGHT.inc()
+        try:
+            yield
+        finally:
+            self._working -= 1
+            IN_FLIGHT.dec()
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +59,7 @@ class Service:
     access: Access
     signed_access: SignedAccess | None
     audit: Audit
+    load: Load
 
     async def admit(self, scope: Scope, authorization: str | None) -> Store:
         """The store as far as it exists for whoever sends this header. Raises Unauthenticated."""
@@ -40,6 +69,10 @@ class Service:
             principal = self.access.authenticate(authorization)
         told_of(scope).principal = principal.name
         return show_only(self.store, principal.datastores)
+
+    def work(self) -> AbstractContextManager[None]:
+        """Holds a place among the requests that are being worked on. Raises Overloaded."""
+        return self.load.take()
 
     def admit_signed(self, scope: Scope, request: SignedRequest) -> Store:
         """The store as far as it exists for whoever signed the request. Raises UnsignedRequest."""

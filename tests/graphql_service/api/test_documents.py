@@ -34,6 +34,9 @@ def exceeded(text: str, **limits: int) -> LimitExceeded:
         ("{ searchFields { name } }", "document_tokens", 6),
         ('{ datastore(id: "a # b") { name } } # the end { } @', "document_tokens", 11),
         ('{ datastore(id: """a " \\""" {""") { name } }', "document_tokens", 11),
+        ("{ searchFields { name } } # and so on", "document_length", 37),
+        ("{ searchFields { name } }", "name_length", 12),
+        ("{ datastore(id: 1234567890123) { name } }", "name_length", 13),
         ("{ searchFields { name } }", "document_depth", 2),
         ("{ ... { ...F } } fragment F on Query { datastores { nodes { id } } }", "document_depth", 3),
         ("{ searchFields { name } }", "nesting", 2),
@@ -83,6 +86,20 @@ def test_what_is_not_valid_is_refused_with_graphqls_own_message(text: str, messa
     with pytest.raises(RefusedDocument) as refused:
         DOCUMENTS.read(text)
     assert refused.value.errors[0].message.startswith(message)
+
+
+def test_what_stands_too_often_to_be_compared_is_refused() -> None:
+    with pytest.raises(RefusedDocument) as refused:
+        DOCUMENTS.read(f"{{ searchFields {{ {'name ' * 1_000} }} }}")
+    (error,) = refused.value.errors
+    assert error.message == "fields of the document stand in it too often to be compared"
+    assert DOCUMENTS.read(f"{{ searchFields {{ {'name ' * 100} }} }}")
+
+
+def test_no_more_errors_are_told_than_anybody_reads() -> None:
+    with pytest.raises(RefusedDocument) as refused:
+        DOCUMENTS.read(f"{{ {' '.join(f'a{number}' for number in range(500))} }}")
+    assert len(refused.value.errors) == 21
 
 
 def test_nesting_beyond_the_stack_is_a_syntax_error() -> None:

@@ -48,13 +48,34 @@ def test_a_request_at_fault_is_not_executed(store: SQLiteStore) -> None:
         {
             "errors": [
                 {"message": "the document has no operation named 'B'", "extensions": {"code": "BAD_USER_INPUT"}},
-            ]
+            ],
+            "extensions": {"cost": {"requested": None, "limit": 1_000}},
         }
     )
     assert answer(store, "query A { __typename } query B { b: __typename }", name="B").body["data"] == {"b": "Query"}
     refused = answer(store, "query ($n: Int!) { imageSets(first: $n) { nodes { id } } }", {"n": "many"})
     assert refused.root_fields == ()
     assert "data" not in refused.body
+
+
+def test_values_count_for_each_root_field(store: SQLiteStore) -> None:
+    fields = " ".join(f"a{number}: imageSets(filter: $f, first: 1) {{ nodes {{ id }} }}" for number in range(20))
+    text = f"query ($f: ImageSetFilter) {{ {fields} }}"
+    found: Any = answer(store, text, {"f": {"and": [{"patientId": {}}] * 500}}).body
+    assert found["errors"][0]["extensions"] == {
+        "code": "LIMIT_EXCEEDED",
+        "limit": "variable_values",
+        "maximum": 20_000,
+        "actual": 20 * 1_002,
+    }
+
+
+def test_a_filter_is_read_no_further_than_its_limits(store: SQLiteStore) -> None:
+    text = "query ($f: ImageSetFilter) { imageSets(filter: $f, first: 1) { nodes { id } } }"
+    empty: Any = answer(store, text, {"f": {"and": [{}] * 5_000}}).body
+    assert len(empty["errors"][0]["extensions"]["problems"]) == 20
+    many: Any = answer(store, text, {"f": {"and": [{"version": {"eq": 1}}] * 5_000}}).body
+    assert [problem["code"] for problem in many["errors"][0]["extensions"]["problems"]] == ["too_many_comparisons"]
 
 
 def test_limits_of_arguments_name_themselves(store: SQLiteStore) -> None:

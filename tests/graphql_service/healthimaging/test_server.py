@@ -718,7 +718,7 @@ def test_a_request_that_ends_early_is_answered(wire: Wire) -> None:
         yield {"type": "http.disconnect"}
 
     answered = wire.send("POST", f"/datastore/{DATASTORE}/searchImageSets", b"", gone)
-    assert answered.error() == (400, "ValidationException", "The request ended early.")
+    assert answered.error() == (400, "ValidationException", "The request ended early, or its body took too long.")
 
 
 class BrokenStore:

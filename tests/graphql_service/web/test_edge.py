@@ -1,3 +1,4 @@
+import socket
 from dataclasses import replace
 from threading import Event, Thread
 from typing import Any
@@ -8,7 +9,7 @@ import pytest
 from graphql_service.settings import Limits, Settings
 from graphql_service.stores.sqlite import SQLiteStore
 from graphql_service.web.app import create_app
-from tests.graphql_service.web.conftest import DATASTORE, Client
+from tests.graphql_service.web.conftest import DATASTORE, JSON, Client
 from tests.wire import serve
 
 ASKED: dict[str, Any] = {"json": {"query": "{ __typename }"}}
@@ -64,6 +65,9 @@ def test_hosts_are_those_of_the_setting(store: SQLiteStore) -> None:
         ({"origin": "https://evil.example"}, 403),
         ({"origin": "null"}, 403),
         ({"origin": "http://localhost:81"}, 403),
+        ({"origin": "http://["}, 403),
+        ({"origin": "//localhost"}, 403),
+        ({"origin": "http://localhost/x"}, 403),
         ({"sec-fetch-site": "same-origin"}, 200),
         ({"sec-fetch-site": "none"}, 200),
         ({"sec-fetch-site": "cross-site", "sec-fetch-mode": "no-cors", "sec-fetch-dest": "script"}, 403),
@@ -82,6 +86,11 @@ def test_a_foreign_page_may_not_ask(store: SQLiteStore, headers: dict[str, str],
         assert answered.json()["errors"][0]["extensions"]["code"] == "ORIGIN_NOT_ALLOWED"
         wire = client.post(f"/datastore/{DATASTORE}/searchImageSets", headers=headers, content=b"{}")
         assert (wire.status_code, wire.headers["x-amzn-errortype"]) == (403, "AccessDeniedException")
+
+
+def test_one_origin_asks(client: Client) -> None:
+    twice = [("origin", "http://localhost"), ("origin", "https://evil.example")]
+    assert client.post("/graphql", headers=twice, **ASKED).status_code == 403
 
 
 def test_an_allowed_page_may_ask_first(store: SQLiteStore) -> None:
@@ -130,6 +139,17 @@ def test_more_than_the_service_takes_on_is_refused_at_once(store: SQLiteStore, m
         assert refused.json()["errors"][0]["extensions"] == {"code": "OVERLOADED"}
         assert (wire.status_code, wire.headers["x-amzn-errortype"]) == (503, "ThrottlingException")
         assert httpx.post(f"{url}/graphql", **ASKED).status_code == 200
+
+
+def test_a_body_that_does_not_come_keeps_nobody_out(store: SQLiteStore) -> None:
+    with serve(create_app(store, Settings(limits=Limits(requests=1, request_seconds=1)))) as url:
+        address = (httpx.URL(url).host, httpx.URL(url).port or 80)
+        for path in ("/graphql", f"/datastore/{DATASTORE}/searchImageSets"):
+            head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {JSON}\r\nContent-Length: 9\r\n\r\n"
+            with socket.create_connection(address, timeout=10) as slow:
+                slow.sendall(head.encode() + b"{")
+                assert httpx.post(f"{url}/graphql", **ASKED).status_code == 200
+                assert slow.recv(65_536).startswith(b"HTTP/1.1 400 ")
 
 
 def test_paths_stand_behind_the_proxys(store: SQLiteStore) -> None:

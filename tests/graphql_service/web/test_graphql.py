@@ -191,6 +191,18 @@ def test_a_body_may_be_gzip_and_may_be_nested_as_far_as_it_goes(client: Client) 
     assert client.post("/graphql", content=content, headers=headers).json() == FOUND
 
 
+def test_what_is_said_twice_is_refused(client: Client) -> None:
+    headers = [("content-type", JSON), ("content-type", "text/plain")]
+    answered = client.post("/graphql", content=b'{"query": "{ __typename }"}', headers=headers)
+    assert answered.json()["errors"][0]["message"] == "the header content-type stands there more than once"
+
+
+def test_a_length_beyond_every_limit_is_refused_at_once(client: Client) -> None:
+    headers = {"content-type": JSON, "content-length": "9" * 30}
+    answered = client.post("/graphql", content=b"", headers=headers)
+    assert (answered.status_code, answered.json()["errors"][0]["extensions"]["limit"]) == (413, "body_bytes")
+
+
 def test_parameters_stand_where_the_method_has_them(client: Client) -> None:
     body = {"query": "{ __typename }"}
     for name in ("query", "variables", "operationName", "extensions"):
