@@ -82,7 +82,7 @@ class NoOperation(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One operation of a document: its root fields by their names in the schema, how many of them, and what it costs."""
+    """One operation of a document: its root fields by their names in the schema, their number, and its cost."""
 
     root_fields: tuple[str, ...]
     root_field_count: int
