@@ -51,12 +51,13 @@ class Bucket:
 class Histogram:
     """Buckets in the order of time. Where they are not exact each may hold more, and others may be missing.
 
-    `search` is what was searched for, as written.
+    `search` is what was searched for, as written, and `dated` the instant that its relative dates were counted from.
     """
 
     buckets: tuple[Bucket, ...]
     exact: bool
     search: Search
+    dated: datetime
 
 
 def histogram(store: Store, inquiry: Inquiry, field: str, interval: Interval, now: datetime | None = None) -> Histogram:
@@ -68,15 +69,16 @@ def histogram(store: Store, inquiry: Inquiry, field: str, interval: Interval, no
     """
     zone = read_zone(inquiry.time_zone)
     written = read_inquiry(inquiry)
-    where = date_inquiry(inquiry, now or datetime.now(UTC)).where
+    instant = now or datetime.now(UTC)
+    where = date_inquiry(inquiry, instant).where
     calendar = _Calendar(field, interval, zone)
     if store.capabilities.tokens:
         exact = _scan(store, inquiry.datastore_id, where, calendar)
-        return Histogram(calendar.buckets(), exact, written)
+        return Histogram(calendar.buckets(), exact, written, instant)
     step = _DAY if not calendar.has_zone or zone.key == "UTC" else _QUARTER
     for start, found in store.histogram(inquiry.datastore_id, where, field, step):
         _count_step(store, inquiry.datastore_id, where, calendar, start, step, found)
-    return Histogram(calendar.buckets(), exact=True, search=written)
+    return Histogram(calendar.buckets(), exact=True, search=written, dated=instant)
 
 
 def _count_step(

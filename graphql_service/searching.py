@@ -19,6 +19,7 @@ from grammar.parser import read
 from grammar.periods import date_search, find_zone
 from grammar.printer import canonical
 from grammar.problems import Problem, QueryError
+from graphql_service.auditing import Reading
 from graphql_service.errors import DataStoreNotFound, InvalidArgument, InvalidCursor, UnsupportedSearch
 from graphql_service.image_set import Datastore, Study, make_study
 from graphql_service.metrics import SCAN_REQUESTS, SCANNED
@@ -59,6 +60,12 @@ class TotalCount:
 
     value: int
     exact: bool
+
+
+def read_of(operation: str, inquiry: Inquiry, page: Page, image_set_ids: tuple[str, ...] | None = None) -> Reading:
+    """What the audit log holds of a page: its image sets, or those that were told instead of them."""
+    ids = tuple(image_set.image_set_id for image_set in page.image_sets) if image_set_ids is None else image_set_ids
+    return Reading(operation, inquiry.datastore_id, ids, page.search, inquiry.time_zone, page.dated)
 
 
 def choose_datastore(store: Store, datastore_id: str | None) -> Datastore:

@@ -66,7 +66,7 @@ class Limits:
     body_bytes: int = 1_000_000
     variables_bytes: int = 250_000
     variable_values: int = 20_000
-    answer_bytes: int = 100_000_000
+    answer_bytes: int = 25_000_000
     request_seconds: int = 30
     requests: int = 64
 

@@ -30,7 +30,7 @@ FLOORS = (
 
 #: Each outside library (and the one of the standard library that is a database), and the module or room that owns it.
 OWNERS = {
-    "anyio": ("graphql_service.api",),
+    "anyio": ("graphql_service.api", "graphql_service.web.readiness"),
     "boto3": ("graphql_service.healthimaging.client",),
     "botocore": ("graphql_service.healthimaging.client",),
     "click": ("graphql_service.cli",),
@@ -39,8 +39,8 @@ OWNERS = {
     "lark": ("grammar.parser",),
     # boto3's types, for the type checker alone.
     "mypy_boto3_medical_imaging": ("graphql_service.healthimaging.client",),
-    # A codec, not a system: whoever writes JSON to the outside may use it.
     "opentelemetry": ("graphql_service.web.tracing",),
+    # A codec, not a system: whoever writes JSON to the outside may use it.
     "orjson": ("graphql_service.loading.ndjson", "graphql_service.stores.sqlite", "graphql_service.web"),
     "platformdirs": ("graphql_service.settings",),
     "prometheus_client": ("graphql_service.metrics",),

@@ -52,22 +52,32 @@ class Context:
 
     def __post_init__(self) -> None:
         self.image_sets = _make_loader(self.store, self._read_image_sets)
-        self.versions = _make_loader(self.store, self.store.versions)
-        self.metadata = _make_loader(self.store, self.store.metadata)
+        self.versions = _make_loader(self.store, self._read_versions)
+        self.metadata = _make_loader(self.store, self._read_metadata)
         self.studies = _make_loader(self.store, self._read_studies)
         self.pages = _make_page_loader(self.store)
 
     def _read_image_sets(self, datastore_id: str, image_set_ids: Sequence[str]) -> Mapping[str, ImageSet]:
         found = self.store.image_sets(datastore_id, image_set_ids)
-        if found:
-            self.readings.append(Reading("imageSet", datastore_id, None, tuple(found)))
+        self.readings.append(Reading("imageSet", datastore_id, tuple(found), named=tuple(image_set_ids)))
+        return found
+
+    def _read_versions(
+        self, datastore_id: str, image_set_ids: Sequence[str]
+    ) -> Mapping[str, tuple[ImageSetVersion, ...]]:
+        found = self.store.versions(datastore_id, image_set_ids)
+        self.readings.append(Reading("versions", datastore_id, tuple(found), named=tuple(image_set_ids)))
+        return found
+
+    def _read_metadata(self, datastore_id: str, image_set_ids: Sequence[str]) -> Mapping[str, Mapping[str, object]]:
+        found = self.store.metadata(datastore_id, image_set_ids)
+        self.readings.append(Reading("metadata", datastore_id, tuple(found), named=tuple(image_set_ids)))
         return found
 
     def _read_studies(self, datastore_id: str, study_uids: Sequence[str]) -> Mapping[str, Study]:
         found = self.store.studies(datastore_id, study_uids)
-        if found:
-            told = tuple(study.image_set.image_set_id for study in found.values())
-            self.readings.append(Reading("study", datastore_id, None, told))
+        told = tuple(study.image_set.image_set_id for study in found.values())
+        self.readings.append(Reading("study", datastore_id, told, named=tuple(study_uids)))
         return found
 
 

@@ -1,7 +1,8 @@
 """What an operation may cost: how many fields its answer may hold, by the page sizes that it asks for.
 
-A field counts 1, and what is selected below it once for each row that it may answer with: `first` or `last` for the
-lists of a connection, 50 where it has neither, as many as there are `ids` for `nodes`. Where a fragment is spread twice
+A field counts 1, or its weight, and what is selected below it once for each row that it may answer with: `first` or
+`last` for the lists of a connection, 50 where it has neither, as many as there are `ids` for `nodes`, 10 for any other
+list. Where a fragment is spread twice
 in one place it is answered once; `@skip` and `@include` change nothing.
 """
 
@@ -9,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import TypeAlias, cast
+from typing import Final, TypeAlias, cast
 
 from graphql import (
     FieldNode,
@@ -24,11 +25,18 @@ from graphql import (
     ValueNode,
     VariableNode,
     get_named_type,
+    get_nullable_type,
+    is_list_type,
     value_from_ast_untyped,
 )
 
 from graphql_service.paging import DEFAULT_PAGE
 from graphql_service.settings import PAGE_LIMIT
+
+#: What a field is worth that is not answered by a value at hand: a search of its own, a document, a row's every tag.
+WEIGHTS: Final[Mapping[str, int]] = {"totalCount": 100, "metadata": 500, "versions": 10, "dicomTags": 10}
+#: How many rows a list is taken to have that says nothing of it.
+_LISTED: Final = 10
 
 Variables: TypeAlias = Mapping[str, object]
 #: How many rows a field asks for; by the variables, where their values say so.
@@ -112,17 +120,20 @@ class _Costs:
         return self._known[name]
 
     def _of_field(self, parent: GraphQLCompositeType, node: FieldNode) -> Cost:
+        own = Cost(WEIGHTS.get(node.name.value, 1))
         if node.selection_set is None:
-            return Cost(1)
+            return own
         field = self._schema.get_field(parent, node.name.value)
         assert field is not None
         below = self.of(cast("GraphQLCompositeType", get_named_type(field.type)), node.selection_set)
-        return Cost(1).plus(below.times(self._rows(field, node)))
+        return own.plus(below.times(self._rows(parent, field, node)))
 
-    def _rows(self, field: GraphQLField, node: FieldNode) -> Rows:
+    def _rows(self, parent: GraphQLCompositeType, field: GraphQLField, node: FieldNode) -> Rows:
         """How many rows a field may answer with."""
         if "first" not in field.args and "ids" not in field.args:
-            return 1
+            # The lists of a connection have been counted where it was asked for.
+            counted = parent.name.endswith("Connection") or not is_list_type(get_nullable_type(field.type))
+            return 1 if counted else _LISTED
         default = DEFAULT_PAGE if "first" in field.args else 0
         given = [each.value for each in node.arguments or () if each.name.value in ("first", "last", "ids")]
         if not any(isinstance(value, VariableNode) for value in given):

@@ -15,7 +15,7 @@ from graphql import GraphQLError, GraphQLSyntaxError
 
 from grammar.problems import QueryError, to_json
 from graphql_service.errors import LimitExceeded, ServiceError, Throttled
-from graphql_service.metrics import ERRORS, QUERY_PROBLEMS
+from graphql_service.metrics import QUERY_PROBLEMS
 
 INVALID_QUERY: Final = "INVALID_QUERY"
 INTERNAL: Final = "INTERNAL_SERVER_ERROR"
@@ -26,8 +26,6 @@ _logger = logging.getLogger(__name__)
 def describe_error(error: GraphQLError, *, executing: bool) -> GraphQLError:
     """The error with its code; `executing` says whether the document was found valid before."""
     described = _describe(error, executing=executing)
-    code = str((described.extensions or {})["code"])
-    ERRORS.labels(code).inc()
     for problem in cause.problems if isinstance(cause := _cause(error), QueryError) else ():
         QUERY_PROBLEMS.labels(problem.code).inc()
     return described

@@ -5,8 +5,10 @@ Strawberry keeps the schema and executes; reading and validating are done here, 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from graphql import GraphQLError
 
@@ -16,6 +18,8 @@ from graphql_service.api.errors import describe_error, describe_limit
 from graphql_service.api.schema import schema
 from graphql_service.errors import LimitExceeded
 from graphql_service.settings import Limits
+
+_SUGGESTION: Final = re.compile(r" Did you mean [^?]*\?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +44,7 @@ class Executor:
 
     def __init__(self, limits: Limits, *, introspection: bool = True, suggestions: bool = True) -> None:
         self._limits = limits
+        self._suggestions = suggestions
         self._documents = Documents(schema.graphql_schema, limits, introspection=introspection, suggestions=suggestions)
 
     async def answer(self, asked: Asked, context: Context) -> Answered:
@@ -60,7 +65,7 @@ class Executor:
             return self._refuse([GraphQLError(str(missing), extensions={"code": "BAD_USER_INPUT"})], cost)
         context.document = document.syntax
         result = await schema.execute(asked.query, dict(asked.variables), context, operation_name=asked.operation_name)
-        errors = result.errors or []
+        errors = [self._hide_suggestion(error) for error in result.errors or ()]
         answered: dict[str, object] = {"errors": [error.formatted for error in errors]} if errors else {}
         executed = result.data is not None or any(error.path for error in errors)
         if executed:
@@ -83,6 +88,12 @@ class Executor:
         if (total := count * root_field_count) > self._limits.variable_values:
             what = "values in the variables, for each root field"
             raise LimitExceeded("variable_values", self._limits.variable_values, total, what)
+
+    def _hide_suggestion(self, error: GraphQLError) -> GraphQLError:
+        """Validation can be told to propose no names of the schema; execution proposes them in any case."""
+        if not self._suggestions:
+            error.message = _SUGGESTION.sub("", error.message)
+        return error
 
     def _refuse(self, errors: Sequence[GraphQLError], cost: int | None) -> Answered:
         return Answered({"errors": [error.formatted for error in errors], "extensions": self._tell_cost(cost)})

@@ -96,5 +96,7 @@ async def count_image_sets(
         return inquiry, histogram(store, inquiry, field.value, Length[interval.name])
 
     inquiry, found = await run_sync(run)
-    info.context.readings.append(Reading("imageSetHistogram", inquiry.datastore_id, found.search, ()))
+    info.context.readings.append(
+        Reading("imageSetHistogram", inquiry.datastore_id, (), found.search, inquiry.time_zone, found.dated)
+    )
     return _read_buckets(found)

@@ -52,7 +52,6 @@ from graphql_service.api.types import (
     read_page,
     read_problem,
 )
-from graphql_service.auditing import Reading
 from graphql_service.errors import InvalidArgument, InvalidCursor, LimitExceeded
 from graphql_service.histogram import BUCKET_LIMIT
 from graphql_service.metrics import QUERY_PROBLEMS
@@ -86,8 +85,7 @@ async def search_image_sets(
         return inquiry, searching.search(store, inquiry, page_request)
 
     inquiry, page = await run_sync(run)
-    ids = tuple(image_set.image_set_id for image_set in page.image_sets)
-    info.context.readings.append(Reading("imageSets", inquiry.datastore_id, page.search, ids))
+    info.context.readings.append(searching.read_of("imageSets", inquiry, page))
 
     async def count() -> searching.TotalCount:
         return await run_sync(lambda: searching.count(store, inquiry, now=page.dated, page=page))
@@ -197,10 +195,11 @@ async def analyse_search(
     if datastore_id is not None:
         await run_sync(choose_datastore, info.context.store, datastore_id)
     zone = read_zone("UTC" if time_zone is None else time_zone).key
-    analysis = analyse(query, read_variables(variables), zone, now)
+    bound = read_variables(variables)
+    analysis = await run_sync(lambda: analyse(query, bound, zone, now))
     for problem in analysis.problems:
         QUERY_PROBLEMS.labels(problem.code).inc()
-    described = describe_analysis(analysis)
+    described = await run_sync(describe_analysis, analysis)
     return SearchAnalysis(
         canonical=analysis.canonical,
         meaning=JSON(described["meaning"]),

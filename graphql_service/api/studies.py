@@ -37,13 +37,13 @@ from graphql_service.api.types import (
     PatientAttributes,
     SearchReport,
     TotalCount,
+    once,
     read_count,
     read_image_set,
     read_page,
     read_page_info,
     read_report,
 )
-from graphql_service.auditing import Reading
 from graphql_service.paging import Page, read_page_request
 from graphql_service.searching import Inquiry, choose_datastore
 
@@ -68,8 +68,7 @@ async def _search_image_sets(
     inquiry = read_search(info, query, variables, filter, order_by, time_zone)(root.datastore_id)
     inquiry = inquiry.of_study(root.instance_uid)
     page = await context.pages.load((inquiry, page_request))
-    ids = tuple(image_set.image_set_id for image_set in page.image_sets)
-    context.readings.append(Reading("imageSets", inquiry.datastore_id, page.search, ids))
+    context.readings.append(searching.read_of("imageSets", inquiry, page))
 
     async def count() -> searching.TotalCount:
         return await run_sync(lambda: searching.count(context.store, inquiry, now=page.dated, page=page))
@@ -182,7 +181,7 @@ async def search_studies(
 
     inquiry, page, found = await run_sync(run)
     told = tuple(study.image_set.image_set_id for study in found)
-    info.context.readings.append(Reading("studies", inquiry.datastore_id, page.search, told))
+    info.context.readings.append(searching.read_of("studies", inquiry, page, told))
 
     async def count() -> searching.TotalCount:
         return await run_sync(lambda: searching.count(store, inquiry, now=page.dated, page=page, studies=True))
@@ -193,5 +192,5 @@ async def search_studies(
         nodes=nodes,
         page_info=read_page_info(page),
         search=read_report(page, inquiry.query),
-        count=count,
+        count=once(count),
     )

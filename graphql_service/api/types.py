@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from asyncio import Future, ensure_future
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import date, datetime, time
 from enum import Enum
-from typing import Final
+from typing import Final, TypeVar
 
 import strawberry
 
@@ -23,6 +24,8 @@ from graphql_service.searching import TotalCount as Count
 from graphql_service.stores.base import Capabilities
 
 _INT_LIMIT: Final = 1 << 31
+
+_Done = TypeVar("_Done")
 
 
 @strawberry.interface(description="An object with a global id, by which `node` finds it again.")
@@ -326,6 +329,18 @@ class ImageSetEdge:
     node: ImageSet = strawberry.field(description="The image set.")
 
 
+def once(work: Callable[[], Awaitable[_Done]]) -> Callable[[], Awaitable[_Done]]:
+    """The same work, done once however often it is asked for, and only then."""
+    begun: list[Future[_Done]] = []
+
+    def run() -> Awaitable[_Done]:
+        if not begun:
+            begun.append(ensure_future(work()))
+        return begun[0]
+
+    return run
+
+
 async def _count(root: ImageSetConnection) -> TotalCount:
     """Counted when it is asked for: a count may cost far more than a page."""
     return read_count(await root.count())
@@ -373,7 +388,7 @@ def read_page(page: Page, query: str, count: Callable[[], Awaitable[Count]]) -> 
         nodes=nodes,
         page_info=read_page_info(page),
         search=read_report(page, query),
-        count=count,
+        count=once(count),
     )
 
 

@@ -45,6 +45,7 @@ _UID: Final = re.compile(r"[0-9.]+")
 #: What one SearchImageSets request can say. EQUAL on a date and two filters on one attribute are undocumented, so
 #: neither is used.
 CAPABILITIES: Final = Capabilities(
+    kind="healthimaging",
     operators=dict.fromkeys((*_TEXTS, *_UIDS, _FLAG), (Operator.EQ,))
     | dict.fromkeys((*_INSTANTS, _STUDY_MOMENT), (Operator.RANGE,)),
     max_filters=_MAX_FILTERS,

@@ -37,6 +37,7 @@ from graphql_service.errors import (
     InvalidArgument,
     InvalidCursor,
     Overloaded,
+    StoreTimeout,
     Throttled,
     UnsignedRequest,
     UnsupportedSearch,
@@ -44,11 +45,8 @@ from graphql_service.errors import (
 from graphql_service.healthimaging.criteria import from_search_criteria, to_search_criteria
 from graphql_service.image_set import Datastore, ImageSet, ImageSetVersion, read_integer, to_summary
 from graphql_service.paging import FINGERPRINT_SIZE, Cursor, PageRequest, read_cursor
-from graphql_service.searching import Inquiry, search
+from graphql_service.searching import Inquiry, read_of, search
 from graphql_service.stores.base import Place, Store
-
-#: The longest body that is read, in bytes. Two filters of the longest texts are under 10 kB.
-BODY_LIMIT: Final = 1_000_000
 
 _JSON: Final = "application/json"
 #: [?] How many a page holds when `maxResults` does not say: here as many as it may say.
@@ -56,6 +54,8 @@ _PAGE: Final = 50
 _ID: Final = re.compile("[0-9a-z]{32}")
 _VERSION: Final = re.compile("[0-9]+")
 _COUNT: Final = re.compile("[0-9]{1,2}")
+#: The longest token of the service's own model.
+_TOKEN_LIMIT: Final = 8_192
 #: A cursor is dated, and what is not searched has no dates.
 _NO_TIME: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _STATUSES: Final = ("CREATING", "CREATE_FAILED", "ACTIVE", "DELETING", "DELETED")
@@ -110,8 +110,11 @@ class _Asked:
 class Keeper(Protocol):
     """Who stands at the door: lets requests in, and writes down what they have read, which both may block."""
 
+    async def read_body(self, request: Request) -> bytes:
+        """A request's body. Raises InvalidArgument for one that is too large, ClientDisconnect."""
+
     def work(self) -> AbstractContextManager[None]:
-        """Holds a place among the requests that are being worked on. Raises Overloaded."""
+        """Holds a place among the requests that are being worked on, for a time. Raises Overloaded."""
 
     def admit_signed(self, scope: Scope, request: SignedRequest) -> Store:
         """The store as far as it exists for whoever signed the request. Raises UnsignedRequest."""
@@ -163,7 +166,7 @@ class _Endpoint:
         await response(scope, receive, send)
 
     async def _answer(self, request: Request) -> Response:
-        body = await _read_body(request)
+        body = await self.keeper.read_body(request)
         with self.keeper.work():
             return await run_in_threadpool(self._run, request, body)
 
@@ -181,9 +184,10 @@ class _Endpoint:
         ids = {name: _read_id(name, value) for name, value in request.path_params.items()}
         parameters = _read_parameters(request.query_params.multi_items(), operation)
         asked = _Asked(operation.name, ids, parameters, body if operation.has_body else b"")
-        response = operation.answer(store, asked)
-        self.keeper.write_down(scope, (operation.name,), asked.readings)
-        return response
+        try:
+            return operation.answer(store, asked)
+        finally:
+            self.keeper.write_down(scope, (operation.name,), asked.readings)
 
 
 #: How the service itself would refuse what its own words say.
@@ -193,8 +197,9 @@ _REFUSALS: Final[Mapping[type[Exception], tuple[int, str]]] = {
     AccessDenied: (403, "AccessDeniedException"),
     DataStoreNotActive: (409, "ConflictException"),
     Throttled: (429, "ThrottlingException"),
+    Overloaded: (429, "ThrottlingException"),
     AuditError: (500, "InternalServerException"),
-    Overloaded: (503, "ThrottlingException"),
+    StoreTimeout: (500, "InternalServerException"),
 }
 
 
@@ -234,15 +239,6 @@ def _read_parameters(given: Sequence[tuple[str, str]], operation: _Operation) ->
     return parameters
 
 
-async def _read_body(request: Request) -> bytes:
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > BODY_LIMIT:
-            raise InvalidArgument(f"A request's body has at most {BODY_LIMIT:,} bytes.")
-    return bytes(body)
-
-
 def _search_image_sets(store: Store, asked: _Asked) -> Response:
     criteria = from_search_criteria(_read_json(asked.body) if asked.body else {})
     page_request = PageRequest(first=_read_page_size(asked), after=_read_token(asked))
@@ -251,8 +247,7 @@ def _search_image_sets(store: Store, asked: _Asked) -> Response:
         page = search(store, inquiry, page_request)
     except InvalidCursor as error:
         raise _foreign_token() from error
-    ids = tuple(image_set.image_set_id for image_set in page.image_sets)
-    asked.readings.append(Reading(asked.operation, inquiry.datastore_id, page.search, ids))
+    asked.readings.append(read_of(asked.operation, inquiry, page))
     answer = {
         "imageSetsMetadataSummaries": [_write_summary(image_set) for image_set in page.image_sets],
         **to_search_criteria(Everything(), criteria.sort),
@@ -311,9 +306,11 @@ def _find_versions(store: Store, asked: _Asked) -> Sequence[ImageSetVersion]:
     """The versions of the image set that the path names, newest first."""
     image_set_id = asked.ids["imageSetId"]
     versions = store.versions(asked.ids["datastoreId"], [image_set_id]).get(image_set_id)
+    if not asked.readings:
+        found = (image_set_id,) if versions else ()
+        asked.readings.append(Reading(asked.operation, asked.ids["datastoreId"], found, named=(image_set_id,)))
     if not versions:
         raise _missing_image_set()
-    asked.readings.append(Reading(asked.operation, asked.ids["datastoreId"], None, (image_set_id,)))
     return versions
 
 
@@ -359,6 +356,8 @@ def _read_page_size(asked: _Asked) -> int:
 
 def _read_token(asked: _Asked) -> Cursor | None:
     text = asked.parameters.get("nextToken")
+    if text is not None and len(text) > _TOKEN_LIMIT:
+        raise _foreign_token()
     try:
         return None if text is None else read_cursor(text)
     except InvalidCursor:

@@ -15,12 +15,14 @@ from graphql_service.image_set import Datastore, ImageSet, ImageSetVersion, Stud
 class Capabilities:
     """What one request to a store can say. None stands for "without limit".
 
+    `kind` names the kind of store, for people.
     `operators` maps a canonical field to the operators that the store filters by *exactly or more widely*;
     None: every condition of the language, exactly, with `or` and `not`. `max_text` is in bytes of UTF-8. `tokens` says
     that its pages go on by their answer's token alone, not from a place, so that searches are scanned: one page of a
     search then makes at most `scan_requests` requests, none of them begun after `scan_seconds`.
     """
 
+    kind: str = "sqlite"
     operators: Mapping[str, Collection[Operator]] | None = None
     max_filters: int | None = None
     max_text: int | None = None

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 from starlette.applications import Starlette
-from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
@@ -15,14 +15,14 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from graphql_service.access import open_access, open_signed_access
-from graphql_service.errors import StoreError
 from graphql_service.healthimaging.server import create_routes
 from graphql_service.metrics import expose
 from graphql_service.settings import Settings
 from graphql_service.stores.base import Store
 from graphql_service.web.audit import Audit
-from graphql_service.web.edge import Edge
+from graphql_service.web.edge import Edge, refuse_path
 from graphql_service.web.graphql import create_endpoint
+from graphql_service.web.readiness import Readiness
 from graphql_service.web.service import Load, Service
 
 _HOME: Final = """\
@@ -51,14 +51,7 @@ def create_app(store: Store, settings: Settings) -> Starlette:
     service = Service(
         store, settings, open_access(settings), open_signed_access(settings), audit, Load(settings.limits.requests)
     )
-    embedded = store.capabilities.operators is None
-
-    async def ready(_: Request) -> Response:
-        try:
-            await run_in_threadpool(store.datastores)
-        except StoreError as error:
-            return PlainTextResponse(f"{error}\n", 503)
-        return PlainTextResponse("ready\n")
+    capabilities = store.capabilities
 
     @asynccontextmanager
     async def live(_: Starlette) -> AsyncIterator[None]:
@@ -72,13 +65,13 @@ def create_app(store: Store, settings: Settings) -> Starlette:
             Route("/", _home),
             Route("/graphql", create_endpoint(service), methods=["GET", "POST"]),
             Route("/healthz", _alive),
-            Route("/readyz", ready),
+            Route("/readyz", Readiness(store).answer),
             Route("/metrics", _metrics),
             # HealthImaging's own clients need no one between them and HealthImaging.
-            *(create_routes(service) if embedded else ()),
+            *(() if capabilities.tokens else create_routes(service)),
         ],
         middleware=[
-            Middleware(Edge, settings=settings, store="sqlite" if embedded else "healthimaging", tracing=tracing),
+            Middleware(Edge, settings=settings, store=capabilities.kind, tracing=tracing),
             Middleware(
                 CORSMiddleware,
                 allow_origins=settings.allowed_origins,
@@ -87,6 +80,7 @@ def create_app(store: Store, settings: Settings) -> Starlette:
                 expose_headers=["retry-after", "x-request-id"],
             ),
         ],
+        exception_handlers={HTTPException: refuse_path},
         lifespan=live,
     )
     app.router.redirect_slashes = False

@@ -6,11 +6,16 @@ What cannot be written here is not answered.
 
 from __future__ import annotations
 
+import errno
 import os
+import select
+import stat
 import threading
+import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Final
 
 import orjson
 
@@ -18,78 +23,114 @@ from grammar.printer import canonical
 from graphql_service.auditing import Reading
 from graphql_service.errors import AuditError, SettingError
 
-_STDOUT = "-"
+#: How long a line may wait to be written.
+SECONDS: Final = 5.0
+
+_STDOUT: Final = "-"
 
 
 class Audit:
     """Appends to one file, or to standard output (`-`). Safe to use from several threads.
 
     A file that was moved away is begun anew, so that logs may be rotated by renaming. A new one is readable by its
-    owner alone. Without a target nothing is written. `with_ids` names every image set, not only their number.
+    owner alone. Without a target nothing is written. `with_ids` names every image set, not only their number. Lines are
+    handed to the operating system, which writes them to the disk in its own time.
+
+    `may_block` says that writing may have to wait, for whoever reads a pipe: SECONDS at most.
     """
 
-    def __init__(self, target: str | None, *, with_ids: bool = False) -> None:
-        self._path = None if target in (None, "", _STDOUT) else Path(str(target)).expanduser()
+    def __init__(self, target: str, *, with_ids: bool = False) -> None:
+        self._path = Path(target) if target not in ("", _STDOUT) else None
         self._with_ids = with_ids
         self._lock = threading.Lock()
         self._descriptor = 1 if target == _STDOUT else None
-        self.enabled = bool(target)
+        # Whether the last line was written in part: what follows must not become part of it.
+        self._torn = False
         if self._path is not None:
             try:
                 self._descriptor = self._open()
             except OSError as error:
                 raise SettingError(f"IMAGESETS_AUDIT_LOG: {self._path} cannot be written: {error.strerror}") from error
+        self.may_block = self._descriptor is not None and not stat.S_ISREG(os.fstat(self._descriptor).st_mode)
 
     def write(
         self, readings: Sequence[Reading], *, request_id: str, principal: str, client: str | None, door: str
     ) -> None:
         """One line for each reading, all at once. Raises AuditError."""
-        if not self.enabled or not readings:
+        if self._descriptor is None or not readings:
             return
-        now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        who = {
+            "time": _write_time(datetime.now(UTC)),
+            "requestId": request_id,
+            "principal": principal,
+            "client": client,
+            "door": door,
+        }
         lines = b"".join(
-            orjson.dumps(
-                {
-                    "time": now,
-                    "requestId": request_id,
-                    "principal": principal,
-                    "client": client,
-                    "door": door,
-                    "operation": reading.operation,
-                    "datastoreId": reading.datastore_id,
-                    "query": None if reading.search is None else canonical(reading.search),
-                    "imageSets": len(reading.image_set_ids),
-                    # Image sets that were named are what was asked for, as a query is.
-                    **({"imageSetIds": reading.image_set_ids} if self._with_ids or reading.search is None else {}),
-                },
-                option=orjson.OPT_APPEND_NEWLINE,
-            )
-            for reading in readings
+            orjson.dumps(who | self._describe(reading), option=orjson.OPT_APPEND_NEWLINE) for reading in readings
         )
+        if not self._lock.acquire(timeout=SECONDS):
+            raise AuditError("the audit log is not read fast enough, so nothing is answered")
         try:
-            with self._lock:
-                self._append(lines)
+            self._append(b"\n" + lines if self._torn else lines)
         except OSError as error:
             raise AuditError(f"the audit log cannot be written ({error.strerror}), so nothing is answered") from error
+        finally:
+            self._lock.release()
 
     def close(self) -> None:
         """Give up the file."""
         if self._path is not None and self._descriptor is not None:
             os.close(self._descriptor)
-            self._descriptor = None
+        self._descriptor = None
+
+    def _describe(self, reading: Reading) -> dict[str, object]:
+        described: dict[str, object] = {
+            "operation": reading.operation,
+            "datastoreId": reading.datastore_id,
+            "query": None if reading.search is None else canonical(reading.search),
+            "timeZone": reading.time_zone,
+            "dated": None if reading.dated is None else _write_time(reading.dated),
+            "imageSets": len(reading.image_set_ids),
+        }
+        if reading.search is None:
+            described["named"] = reading.named
+        if self._with_ids:
+            described["imageSetIds"] = reading.image_set_ids
+        return described
 
     def _append(self, lines: bytes) -> None:
-        if self._path is not None and self._moved():
-            self.close()
-            self._descriptor = self._open()
+        if self._path is not None and self._has_moved():
+            self._begin_anew()
         assert self._descriptor is not None
+        deadline = time.monotonic() + SECONDS
+        self._torn = True
         while lines:
-            lines = lines[os.write(self._descriptor, lines) :]
+            size = len(lines)
+            if self.may_block:
+                # So much is written at once, or not at all, where there is room for it.
+                self._wait_for_room(deadline)
+                size = select.PIPE_BUF
+            lines = lines[os.write(self._descriptor, lines[:size]) :]
+        self._torn = False
 
-    def _moved(self) -> bool:
+    def _wait_for_room(self, deadline: float) -> None:
+        assert self._descriptor is not None
+        poll = select.poll()
+        poll.register(self._descriptor, select.POLLOUT)
+        if not poll.poll(max(deadline - time.monotonic(), 0) * 1_000):
+            raise TimeoutError(errno.ETIMEDOUT, "nobody reads it")
+
+    def _begin_anew(self) -> None:
+        """Begins the file anew."""
+        assert self._descriptor is not None
+        fresh = self._open()
+        os.close(self._descriptor)
+        self._descriptor, self._torn = fresh, False
+
+    def _has_moved(self) -> bool:
         assert self._path is not None
-        if self._descriptor is None:
-            return True
+        assert self._descriptor is not None
         try:
             return not os.path.samestat(self._path.stat(), os.fstat(self._descriptor))
         except FileNotFoundError:
@@ -98,3 +139,7 @@ class Audit:
     def _open(self) -> int:
         assert self._path is not None
         return os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+
+def _write_time(moment: datetime) -> str:
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

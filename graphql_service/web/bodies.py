@@ -6,6 +6,8 @@ import zlib
 from collections.abc import AsyncIterator
 from typing import Final
 
+from starlette.requests import Request
+
 from graphql_service.errors import LimitExceeded
 
 _GZIP: Final = 16 + zlib.MAX_WBITS
@@ -19,12 +21,22 @@ class UnreadableBody(Exception):
         self.status = status
 
 
-async def read_body(chunks: AsyncIterator[bytes], encoding: str, maximum: int) -> bytes:
-    """A body in this Content-Encoding, unpacked. Raises UnreadableBody, and LimitExceeded beyond the maximum.
+async def read_body(request: Request, maximum: int) -> bytes:
+    """A request's body, unpacked as its Content-Encoding says, of so many bytes at most.
 
-    A small gzip may stand for a large text: no more of it is unpacked than the maximum and one byte.
+    A small gzip may stand for a large text: no more of it is unpacked than the maximum and one byte. Raises
+    UnreadableBody, LimitExceeded, and ClientDisconnect where it ends early.
     """
-    encoding = encoding.strip().lower()
+    told = request.headers.get("content-length", "")
+    if told.isascii() and told.isdigit():
+        _check(int(told[:18]), maximum)
+    encodings = request.headers.getlist("content-encoding")
+    if len(encodings) > 1:
+        raise UnreadableBody(400, "the header content-encoding stands there more than once")
+    return await _unpack(request.stream(), encodings[0].strip().lower() if encodings else "", maximum)
+
+
+async def _unpack(chunks: AsyncIterator[bytes], encoding: str, maximum: int) -> bytes:
     if encoding not in ("", "identity", "gzip", "x-gzip"):
         raise UnreadableBody(415, "a body may be sent as it is, or in the Content-Encoding gzip")
     body = bytearray()
@@ -34,8 +46,11 @@ async def read_body(chunks: AsyncIterator[bytes], encoding: str, maximum: int) -
             _check(len(body), maximum)
         return bytes(body)
     unpacker = zlib.decompressobj(_GZIP)
+    packed = 0
     try:
         async for chunk in chunks:
+            packed += len(chunk)
+            _check(packed, maximum)  # a gzip may go on for ever without anything in it
             if unpacker.eof and chunk:
                 raise UnreadableBody(400, "the body goes on behind the end of its gzip")
             body += unpacker.decompress(chunk, maximum + 1 - len(body))

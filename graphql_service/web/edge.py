@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Final
 
 import orjson
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -21,10 +23,11 @@ from graphql_service.web.telemetry import begin, finish
 if TYPE_CHECKING:
     from graphql_service.web.tracing import Tracing
 
-#: What asks the store, and so is held to the origin.
-_WORK: Final = ("/graphql", "/datastore")
 #: A load balancer asks these of an address.
 _HEALTH: Final = ("/healthz", "/readyz")
+#: What other sites' pages may link to and load: pages and scripts, without a word of what is stored.
+_OPEN: Final = ("/", *_HEALTH)
+_STATIC: Final = "/static/"
 _HOST: Final = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^:\[\]@/\s]+)(?::[0-9]{1,5})?")
 
 #: On every answer that says nothing else of the kind: nothing of it is kept, framed, sniffed or run.
@@ -81,7 +84,8 @@ class Edge:
         host = headers.get("host", "")
         if path not in _HEALTH and not self._allows_host(host):
             return _respond(path, 421, "HOST_NOT_ALLOWED", "this host name is not in IMAGESETS_ALLOWED_HOSTS")
-        if path.startswith(_WORK) and not self._allows_origin(headers, host):
+        is_open = path in _OPEN or path.startswith(_STATIC) or _is_graphiql(scope, path, headers)
+        if not is_open and not self._allows_origin(headers, host):
             return _respond(path, 403, "ORIGIN_NOT_ALLOWED", "this origin is not in IMAGESETS_ALLOWED_ORIGINS")
         return None
 
@@ -98,10 +102,14 @@ class Edge:
             # Of a proxy's clients the scheme is not known here.
             own = (f"http://{host.lower()}", f"https://{host.lower()}")
             return len(origins) == 1 and (origins[0] in own or bool(self._origins & {origins[0], "*"}))
-        if headers.get("sec-fetch-site") not in ("cross-site", "same-site"):
-            return True
-        # A link that a person follows: the page that has it never sees the answer.
-        return (headers.get("sec-fetch-mode"), headers.get("sec-fetch-dest")) == ("navigate", "document")
+        return headers.get("sec-fetch-site") not in ("cross-site", "same-site")
+
+
+def _is_graphiql(scope: Scope, path: str, headers: Headers) -> bool:
+    """Whether a person follows a link to the page at GraphQL's address, which asks nothing by itself."""
+    wanted = headers.get("sec-fetch-mode"), headers.get("sec-fetch-dest")
+    is_link = "origin" not in headers and wanted == ("navigate", "document")
+    return is_link and path == "/graphql" and scope["method"] == "GET" and not scope["query_string"]
 
 
 def _limit_body(receive: Receive, seconds: float) -> Receive:
@@ -127,6 +135,15 @@ def _limit_body(receive: Receive, seconds: float) -> Receive:
 def _path(scope: Scope) -> str:
     path: str = scope["path"]
     return path.removeprefix(scope.get("root_path", ""))
+
+
+def refuse_path(request: Request, error: Exception) -> Response:
+    """What is answered where there is nothing, or nothing by this method."""
+    assert isinstance(error, HTTPException)
+    code = error.detail.upper().replace(" ", "_")
+    response = _respond(_path(request.scope), error.status_code, code, f"{error.detail}: {request.method}")
+    response.headers.update(error.headers or {})
+    return response
 
 
 def _respond(path: str, status: int, code: str, message: str) -> Response:

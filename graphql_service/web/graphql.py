@@ -10,17 +10,19 @@ from __future__ import annotations
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, cast
+from urllib.parse import unquote_to_bytes
 
 import orjson
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from graphql_service.api.context import Context
 from graphql_service.api.errors import INTERNAL, describe_limit, mask
 from graphql_service.api.execution import Asked, Executor
-from graphql_service.deadlines import limit_time
 from graphql_service.errors import AuditError, LimitExceeded, Overloaded, Unauthenticated
+from graphql_service.metrics import ERRORS
 from graphql_service.settings import Limits
 from graphql_service.web.bodies import UnreadableBody, read_body
 from graphql_service.web.media_types import choose_media_type
@@ -77,6 +79,8 @@ def create_endpoint(
         if len(encoded) > limits.answer_bytes:
             answered = _refuse(LimitExceeded("answer_bytes", limits.answer_bytes, len(encoded), "bytes in the answer"))
             encoded = _encode(answered.body)
+        for code in _codes(answered.body):
+            ERRORS.labels(code).inc()
         status = answered.status or (400 if media_type == _GRAPHQL else 200)
         return Response(encoded, status, answered.headers, media_type)
 
@@ -88,10 +92,13 @@ async def _answer(request: Request, service: Service, executor: Executor) -> _An
     limits = service.settings.limits
     store = await service.admit(request.scope, request.headers.get("authorization"))
     asked = await _read(request, limits)
-    with service.work(), limit_time(limits.request_seconds):
+    with service.work():
         context = Context(store, limits, service.settings.max_page)
         answered = await executor.answer(asked, context)
-    service.write_down(request.scope, answered.root_fields, context.readings)
+    if service.audit.may_block:
+        await run_in_threadpool(service.write_down, request.scope, answered.root_fields, context.readings)
+    else:
+        service.write_down(request.scope, answered.root_fields, context.readings)
     return _Answer(answered.body, 200 if answered.root_fields else None)
 
 
@@ -116,9 +123,8 @@ def _refuse(error: Exception) -> _Answer:
 
 
 async def _read(request: Request, limits: Limits) -> Asked:
-    for name in ("content-type", "content-encoding"):
-        if len(request.headers.getlist(name)) > 1:
-            raise _Refused(400, f"the header {name} stands there more than once")
+    if len(request.headers.getlist("content-type")) > 1:
+        raise _Refused(400, "the header content-type stands there more than once")
     if request.method == "POST":
         parameters = await _read_post(request, limits)
     else:
@@ -144,10 +150,7 @@ async def _read_post(request: Request, limits: Limits) -> dict[str, object]:
         raise _Refused(415, f"a POST's body must be {_JSON} in UTF-8")
     if misplaced := [name for name in _PARAMETERS if name in request.query_params]:
         raise _Refused(400, f"'{misplaced[0]}' belongs in the body of a POST, not in its address")
-    length = request.headers.get("content-length", "")
-    if length.isascii() and length.isdigit() and (told := int(length[:18])) > limits.body_bytes:
-        raise LimitExceeded("body_bytes", limits.body_bytes, told, "bytes in the request's body")
-    body = await read_body(request.stream(), request.headers.get("content-encoding", ""), limits.body_bytes)
+    body = await read_body(request, limits.body_bytes)
     found = _decode("body", body)
     if len(body) > limits.variables_bytes:
         _check_size(orjson.dumps(found.get("variables")), limits)
@@ -158,6 +161,10 @@ async def _read_post(request: Request, limits: Limits) -> dict[str, object]:
 
 def _read_get(request: Request, limits: Limits) -> dict[str, object]:
     """The parameters of a GET; an empty one counts as left out."""
+    try:
+        unquote_to_bytes(request.scope["query_string"]).decode()
+    except UnicodeDecodeError:
+        raise _Refused(400, "the address must be UTF-8, percent-encoded") from None
     given = request.query_params
     if repeated := [name for name in _PARAMETERS if len(given.getlist(name)) > 1]:
         raise _Refused(400, f"'{repeated[0]}' stands more than once in the address")
@@ -171,12 +178,21 @@ def _read_get(request: Request, limits: Limits) -> dict[str, object]:
 
 def _decode(what: str, text: str | bytes) -> dict[str, object]:
     try:
-        decoded = orjson.loads(text)
-    except orjson.JSONDecodeError as error:
-        raise _Refused(400, f"the {what} must be JSON") from error
+        # Exactly what JSON is: no NaN, no halves of surrogate pairs. But it takes the last of two members of one name.
+        orjson.loads(text)
+        decoded = json.loads(text, object_pairs_hook=_read_object)
+    except (ValueError, RecursionError):
+        raise _Refused(400, f"the {what} must be JSON, in UTF-8, no member of it twice in one object") from None
     if not isinstance(decoded, dict):
         raise _Refused(400, f"the {what} must be a JSON object")
     return decoded
+
+
+def _read_object(members: list[tuple[str, object]]) -> dict[str, object]:
+    found = dict(members)
+    if len(found) < len(members):
+        raise ValueError("a member twice")
+    return found
 
 
 def _check_size(variables: bytes, limits: Limits) -> None:
@@ -191,6 +207,12 @@ def _check_nesting(variables: object, limits: Limits) -> None:
         level = [below for each in level for below in (each.values() if isinstance(each, dict) else each)]
     if depth > limits.nesting:
         raise LimitExceeded("nesting", limits.nesting, depth, "brackets within each other in the variables")
+
+
+def _codes(body: Mapping[str, object]) -> list[str]:
+    """The codes of an answer's errors."""
+    errors = cast("list[dict[str, dict[str, str]]]", body.get("errors", []))
+    return [error["extensions"]["code"] for error in errors]
 
 
 def _describe(message: str, code: str, **extensions: object) -> dict[str, object]:

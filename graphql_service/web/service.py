@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
 from starlette.types import Scope
 
 from graphql_service.access.principals import Access
 from graphql_service.access.signatures import SignedAccess, SignedRequest
 from graphql_service.auditing import Reading
-from graphql_service.errors import Overloaded
+from graphql_service.deadlines import limit_time
+from graphql_service.errors import InvalidArgument, LimitExceeded, Overloaded
 from graphql_service.metrics import IN_FLIGHT
 from graphql_service.settings import Settings
 from graphql_service.stores.base import Store
 from graphql_service.stores.visible import show_only
 from graphql_service.web.audit import Audit
+from graphql_service.web.bodies import UnreadableBody, read_body
 from graphql_service.web.telemetry import told_of
 
 
@@ -70,9 +73,18 @@ class Service:
         told_of(scope).principal = principal.name
         return show_only(self.store, principal.datastores)
 
-    def work(self) -> AbstractContextManager[None]:
-        """Holds a place among the requests that are being worked on. Raises Overloaded."""
-        return self.load.take()
+    @contextmanager
+    def work(self) -> Iterator[None]:
+        """Holds a place among the requests that are being worked on, until their time is over. Raises Overloaded."""
+        with self.load.take(), limit_time(self.settings.limits.request_seconds):
+            yield
+
+    async def read_body(self, request: Request) -> bytes:
+        """The body of a request to HealthImaging's wire protocol. Raises InvalidArgument."""
+        try:
+            return await read_body(request, self.settings.limits.body_bytes)
+        except (UnreadableBody, LimitExceeded) as error:
+            raise InvalidArgument(str(error)) from error
 
     def admit_signed(self, scope: Scope, request: SignedRequest) -> Store:
         """The store as far as it exists for whoever signed the request. Raises UnsignedRequest."""

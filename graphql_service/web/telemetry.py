@@ -10,6 +10,7 @@ import logging
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from traceback import extract_tb, format_list
 from typing import Any, Final, cast
@@ -66,7 +67,8 @@ def finish(scope: Scope, told: Told, status: int, store: str) -> None:
     REQUESTS.labels(said["path"], said["method"], status).inc()
     for operation in told.operations:
         OPERATION_SECONDS.labels(operation, store).observe(seconds)
-    _log.info("request", milliseconds=round(seconds * 1000, 2), **said)
+    with suppress(OSError):  # nobody reads the log any more
+        _log.info("request", milliseconds=round(seconds * 1000, 2), **said)
 
 
 def describe(scope: Scope, told: Told, status: int) -> dict[str, Any]:
@@ -100,7 +102,8 @@ class _Handler(logging.Handler):
                 "exception": record.exc_info[0].__qualname__,
                 "places": format_list(extract_tb(record.exc_info[2])),
             }
-        _log.log(record.levelno, event, **told)
+        # structlog knows the named levels alone.
+        _log.log(min(max(record.levelno // 10 * 10, logging.DEBUG), logging.CRITICAL), event, **told)
 
 
 def configure_log(level: str) -> None:

@@ -23,8 +23,7 @@ from mypy_boto3_medical_imaging import HealthImagingClient
 
 from graphql_service.access.keys import WireKey, add_wire_key, remove_key
 from graphql_service.access.principals import Principal
-from graphql_service.healthimaging.server import BODY_LIMIT
-from graphql_service.settings import Settings
+from graphql_service.settings import Limits, Settings
 from graphql_service.stores.sqlite import SQLiteStore
 from graphql_service.web.app import create_app
 from tests.clients.test_javascript import pytestmark as needs_javascript
@@ -276,5 +275,5 @@ def test_nothing_is_told_to_whom_does_not_sign(service: Service, method: str, pa
 
 
 def test_a_body_is_read_no_further_than_its_limit(service: Service) -> None:
-    told = answer("POST", f"{service.url}/datastore/{SEEN}/searchImageSets", content=b" " * (BODY_LIMIT + 1))
+    told = answer("POST", f"{service.url}/datastore/{SEEN}/searchImageSets", content=b" " * (Limits().body_bytes + 1))
     assert told == (400, "ValidationException")

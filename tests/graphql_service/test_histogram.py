@@ -109,7 +109,7 @@ def reference(rows: list[ImageSet], inquiry: Inquiry, field: str, interval: Inte
         if count:
             buckets.append(Bucket(first, last_day(first, interval), count))
     assert sum(bucket.count for bucket in buckets) == len(found)
-    return Histogram(tuple(buckets), exact=True, search=read_inquiry(inquiry))
+    return Histogram(tuple(buckets), exact=True, search=read_inquiry(inquiry), dated=NOW)
 
 
 def around(value: object, interval: Interval) -> set[tuple[int, int, int]]:

@@ -145,7 +145,8 @@ ROW = "{ nodes { id patient { name } } }"
     ("text", "variables", "cost"),
     [
         ("{ __typename }", {}, 1),
-        ("{ searchFields { name aliases } }", {}, 3),
+        ("{ searchFields { name aliases } }", {}, 1 + 10 * 2),
+        ("{ imageSets(first: 2) { totalCount { value } nodes { dicomTags metadata } } }", {}, 1 + 2 * (101 + 1 + 510)),
         (f"{{ imageSets {ROW} }}", {}, 1 + 50 * 4),
         (f"{{ imageSets(first: 7) {ROW} }}", {}, 1 + 7 * 4),
         (f"{{ imageSets(last: 7) {ROW} }}", {}, 1 + 7 * 4),

@@ -32,10 +32,10 @@ from graphql_service.errors import (
     UnsupportedSearch,
 )
 from graphql_service.healthimaging.criteria import CAPABILITIES
-from graphql_service.healthimaging.server import BODY_LIMIT, create_routes
+from graphql_service.healthimaging.server import create_routes
 from graphql_service.image_set import ImageSet, ImageSetVersion
 from graphql_service.ordering import place, place_key
-from graphql_service.settings import Settings
+from graphql_service.settings import Limits, Settings
 from graphql_service.stores.base import Capabilities
 from graphql_service.stores.sqlite import SQLiteStore
 from graphql_service.web.app import create_app
@@ -707,10 +707,11 @@ def test_a_body_is_read_no_further_than_its_limit(wire: Wire) -> None:
             yield {"type": "http.request", "body": b" " * 50_000, "more_body": True}
 
     path = f"/datastore/{DATASTORE}/searchImageSets"
-    refused = (400, "ValidationException", "A request's body has at most 1,000,000 bytes.")
-    assert wire.send("POST", path, b"", endless).error() == refused
-    assert read == BODY_LIMIT + 50_000
-    assert wire.send("POST", path, b"", b" " * (BODY_LIMIT - 2) + b"{}").status == 200
+    status, kind, message = wire.send("POST", path, b"", endless).error()
+    assert (status, kind) == (400, "ValidationException")
+    assert message.endswith("and at most 1,000,000 are allowed (IMAGESETS_MAX_BODY_BYTES)")
+    assert read == Limits().body_bytes + 50_000
+    assert wire.send("POST", path, b"", b" " * (Limits().body_bytes - 2) + b"{}").status == 200
 
 
 def test_a_request_that_ends_early_is_answered(wire: Wire) -> None:
@@ -742,7 +743,7 @@ class BrokenStore:
         (AccessDenied("may not"), 403, "AccessDeniedException", "may not"),
         (DataStoreNotActive("being made"), 409, "ConflictException", "being made"),
         (Throttled("slower", 1.0), 429, "ThrottlingException", "slower"),
-        (StoreTimeout("secret"), 500, "InternalServerException", None),
+        (StoreTimeout("too slow"), 500, "InternalServerException", "too slow"),
         (StoreFileError("secret"), 500, "InternalServerException", None),
         (RuntimeError("secret"), 500, "InternalServerException", None),
     ],

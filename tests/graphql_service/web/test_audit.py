@@ -1,7 +1,11 @@
 import json
 import os
+import resource
+import signal
 import stat
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,8 +18,9 @@ from graphql_service.web.app import create_app
 from graphql_service.web.audit import Audit
 from tests.graphql_service.web.conftest import DATASTORE, Client
 
-SEARCHED = Reading("imageSets", DATASTORE, read("patient = P1").search, ("1" * 32,))
-NAMED = Reading("imageSet", DATASTORE, None, ("2" * 32,))
+DATED = datetime(2024, 3, 11, 10, tzinfo=UTC)
+SEARCHED = Reading("imageSets", DATASTORE, ("1" * 32,), read("updated = today").search, "Europe/Lisbon", DATED)
+NAMED = Reading("imageSet", DATASTORE, ("2" * 32,), named=("2" * 32, "3" * 32))
 WHO = {"request_id": "r", "principal": "radiology", "client": "10.0.0.7", "door": "graphql"}
 
 
@@ -35,15 +40,19 @@ def test_a_line_says_who_read_what(tmp_path: Path) -> None:
     assert first == who | {
         "operation": "imageSets",
         "datastoreId": DATASTORE,
-        "query": "DICOMPatientId = P1",
+        "query": "updatedAt = today",
+        "timeZone": "Europe/Lisbon",
+        "dated": "2024-03-11T10:00:00.000Z",
         "imageSets": 1,
     }
     assert second == who | {
         "operation": "imageSet",
         "datastoreId": DATASTORE,
         "query": None,
+        "timeZone": "UTC",
+        "dated": None,
         "imageSets": 1,
-        "imageSetIds": ["2" * 32],
+        "named": ["2" * 32, "3" * 32],
     }
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
@@ -101,6 +110,46 @@ def test_what_cannot_be_written_down_is_not_answered(store: SQLiteStore, tmp_pat
     assert client.post("/graphql", json={"query": "{ __typename }"}).status_code == 200
     path.parent.mkdir()
     assert client.post("/graphql", **asked).status_code == 200
+
+
+def test_a_line_that_was_written_in_part_does_not_spoil_the_next(tmp_path: Path) -> None:
+    path = tmp_path / "audit.log"
+    audit = Audit(str(path))
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
+    try:
+        with pytest.raises(AuditError):
+            audit.write([NAMED], **WHO)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, ignored)
+    audit.write([NAMED], **WHO)
+    audit.close()
+    torn, whole = path.read_text().splitlines()
+    assert len(torn) == 100
+    assert json.loads(whole)["principal"] == "radiology"
+
+
+def test_a_pipe_that_nobody_reads_is_not_waited_for_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, store: SQLiteStore
+) -> None:
+    monkeypatch.setattr("graphql_service.web.audit.SECONDS", 0.2)
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    client = Client(create_app(store, Settings(audit_log=str(path))))
+    fields = " ".join(f"a{number}: imageSets {{ nodes {{ id }} }}" for number in range(20))
+    asked: dict[str, Any] = {"json": {"query": f"{{ {fields} }}"}}
+    answers = [client.post("/graphql", **asked) for _ in range(20)]
+    assert answers[0].status_code == 200
+    assert answers[-1].status_code == 503
+    assert answers[-1].json()["errors"][0]["extensions"] == {"code": "AUDIT_UNAVAILABLE"}
+    assert client.get("/healthz").status_code == 200
+    while os.read(reader, 65_536):
+        if len(client.post("/graphql", **asked).json().get("data", {})) == 20:
+            break
+    os.close(reader)
 
 
 def test_a_full_disk_is_no_audit() -> None:

@@ -72,7 +72,7 @@ def test_hosts_are_those_of_the_setting(store: SQLiteStore) -> None:
         ({"sec-fetch-site": "none"}, 200),
         ({"sec-fetch-site": "cross-site", "sec-fetch-mode": "no-cors", "sec-fetch-dest": "script"}, 403),
         ({"sec-fetch-site": "same-site", "sec-fetch-mode": "navigate", "sec-fetch-dest": "iframe"}, 403),
-        ({"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate", "sec-fetch-dest": "document"}, 200),
+        ({"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate", "sec-fetch-dest": "document"}, 403),
     ],
 )
 def test_a_foreign_page_may_not_ask(store: SQLiteStore, headers: dict[str, str], status: int) -> None:
@@ -86,6 +86,12 @@ def test_a_foreign_page_may_not_ask(store: SQLiteStore, headers: dict[str, str],
         assert answered.json()["errors"][0]["extensions"]["code"] == "ORIGIN_NOT_ALLOWED"
         wire = client.post(f"/datastore/{DATASTORE}/searchImageSets", headers=headers, content=b"{}")
         assert (wire.status_code, wire.headers["x-amzn-errortype"]) == (403, "AccessDeniedException")
+
+
+def test_a_link_leads_to_pages_and_to_nothing_that_asks(client: Client) -> None:
+    link = {"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate", "sec-fetch-dest": "document"}
+    paths = ("/", "/graphql", "/graphql?query={__typename}", "/datastore", "/metrics", "/tags/any", "/healthz")
+    assert [client.get(path, headers=link).status_code for path in paths] == [200, 400, 403, 403, 403, 403, 200]
 
 
 def test_one_origin_asks(client: Client) -> None:
@@ -137,7 +143,7 @@ def test_more_than_the_service_takes_on_is_refused_at_once(store: SQLiteStore, m
             first.join()
         assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
         assert refused.json()["errors"][0]["extensions"] == {"code": "OVERLOADED"}
-        assert (wire.status_code, wire.headers["x-amzn-errortype"]) == (503, "ThrottlingException")
+        assert (wire.status_code, wire.headers["x-amzn-errortype"]) == (429, "ThrottlingException")
         assert httpx.post(f"{url}/graphql", **ASKED).status_code == 200
 
 

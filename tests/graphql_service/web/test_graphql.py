@@ -1,5 +1,6 @@
 import gzip
 import json
+from collections.abc import AsyncIterator
 from typing import NoReturn
 
 import pytest
@@ -14,6 +15,7 @@ from graphql_service.stores.sqlite import SQLiteStore
 from graphql_service.web.app import create_app
 from tests.graphql_service.web.conftest import DATASTORE, GRAPHQL, JSON, PATIENT, Client
 
+NO_JSON = "the body must be JSON, in UTF-8, no member of it twice in one object"
 FOUND = {"data": {"imageSets": {"nodes": [{"version": 1}]}}, "extensions": {"cost": {"requested": 101, "limit": 60000}}}
 DOCUMENT = "query ($q: String) { imageSets(query: $q) { nodes { version } } }"
 
@@ -45,13 +47,16 @@ def test_the_page_limit_is_the_settings(client: Client) -> None:
 @pytest.mark.parametrize(
     ("content", "content_type", "status", "message"),
     [
-        (b"{", JSON, 400, "the body must be JSON"),
-        (b"\xff", JSON, 400, "the body must be JSON"),
+        (b"{", JSON, 400, NO_JSON),
+        (b"\xff", JSON, 400, NO_JSON),
         (b"null", JSON, 400, "the body must be a JSON object"),
         (b"[{}]", JSON, 400, "the body must be a JSON object"),
-        (b"9" * 5000, JSON, 400, "the body must be JSON"),
-        (b"[" * 5000, JSON, 400, "the body must be JSON"),
+        (b"9" * 5000, JSON, 400, NO_JSON),
+        (b"[" * 5000, JSON, 400, NO_JSON),
         (b"{}", JSON, 400, "'query' must be a GraphQL document"),
+        (b'{"query": "{a}", "query": "{b}"}', JSON, 400, NO_JSON),
+        (b'{"query": "\\ud800"}', JSON, 400, NO_JSON),
+        (b'{"query": "{a}", "variables": {"a": NaN}}', JSON, 400, NO_JSON),
         (b'{"query": ""}', JSON, 400, "'query' must be a GraphQL document"),
         (b'{"query": 1}', JSON, 400, "'query' must be a GraphQL document"),
         (b'{"query": "{a}", "variables": []}', JSON, 400, "'variables' must be a JSON object"),
@@ -72,7 +77,7 @@ def test_a_post_that_asks_nothing_is_refused(
     ("parameters", "message"),
     [
         ({}, "'query' must be a GraphQL document"),
-        ({"query": "{a}", "variables": "{"}, "the variables must be JSON"),
+        ({"query": "{a}", "variables": "{"}, NO_JSON.replace("body", "variables")),
         ({"query": "{a}", "variables": "[]"}, "the variables must be a JSON object"),
     ],
 )
@@ -167,7 +172,7 @@ def test_what_is_no_request_is_refused_under_every_media_type(client: Client) ->
          "the body is not gzip, as its Content-Encoding says"),
         (gzip.compress(b'{"query": "{a}"}')[:-1], {"content-encoding": "gzip"}, 400, "the body is not one whole gzip"),
         (gzip.compress(b'{"query": "{a}"}') * 2, {"content-encoding": "gzip"}, 400, "the body is not one whole gzip"),
-        (b'{"query": "{a}", "variables": {"n": ' + b"9" * 5_000 + b"}}", {}, 400, "the body must be JSON"),
+        (b'{"query": "{a}", "variables": {"n": ' + b"9" * 5_000 + b"}}", {}, 400, NO_JSON),
         (b" " * 1_000_001, {}, 413,
          "bytes in the request's body: 1,000,001, and at most 1,000,000 are allowed (IMAGESETS_MAX_BODY_BYTES)"),
         (gzip.compress(b" " * 90_000_000), {"content-encoding": "gzip"}, 413,
@@ -215,6 +220,38 @@ def test_parameters_stand_where_the_method_has_them(client: Client) -> None:
     assert answered.json()["errors"][0]["extensions"]["limit"] == "nesting"
 
 
+def test_an_endless_gzip_ends(client: Client) -> None:
+    async def endless() -> AsyncIterator[bytes]:
+        yield b"\x1f\x8b\x08\0\0\0\0\0\0\xff"
+        while True:
+            yield b"\0\0\0\xff\xff" * 13_000
+
+    headers = {"content-type": JSON, "content-encoding": "gzip"}
+    assert client.post("/graphql", content=endless(), headers=headers).status_code == 413
+
+
+def test_an_address_is_utf8(client: Client) -> None:
+    answered = client.get("/graphql?query={__typename}&variables=%7B%22a%22:%22%ff%22%7D")
+    assert answered.json()["errors"][0]["message"] == "the address must be UTF-8, percent-encoded"
+
+
+def test_many_errors_in_many_lines_are_found_at_once(client: Client) -> None:
+    document = "query ($i: [ID!]!) {" + "\n" * 90_000 + "nodes(ids: $i) { id } }"
+    body = {"query": document, "variables": {"i": ["x"] * 490}}
+    errors = client.post("/graphql", json=body).json()["errors"]
+    assert len(errors) == 490
+    assert errors[0]["locations"] == [{"line": 90_001, "column": 1}]
+
+
+def test_names_of_the_schema_are_not_proposed_where_that_is_off(store: SQLiteStore) -> None:
+    query = "query ($f: ImageSetFilter) { imageSets(filter: $f) { nodes { id } } }"
+    body = {"query": query, "variables": {"f": {"patientIdd": {"eq": "x"}}}}
+    for shown in (True, False):
+        client = Client(create_app(store, Settings(suggestions=shown)))
+        (error,) = client.post("/graphql", json=body).json()["errors"]
+        assert ("patientName" in error["message"]) == shown
+
+
 def test_an_answer_may_not_be_larger_than_its_limit(store: SQLiteStore) -> None:
     client = Client(create_app(store, Settings(limits=Limits(answer_bytes=60))))
     (error,) = client.post("/graphql", json={"query": "{ searchFields { name description } }"}).json()["errors"]
@@ -225,7 +262,7 @@ def test_a_search_ends_with_the_time_of_its_request(store: SQLiteStore, monkeypa
     rows = [ImageSet(DATASTORE, f"{n:032}", 1, None, None, None, None, None, {"DICOMStudyDescription": "a" * 200})
             for n in range(3_000)]  # fmt: skip
     store.load(DATASTORE, rows)
-    monkeypatch.setattr("graphql_service.web.graphql.limit_time", lambda _: limit_time(0.0))
+    monkeypatch.setattr("graphql_service.web.service.limit_time", lambda _: limit_time(0.0))
     client = Client(create_app(store, Settings()))
     query = 'description like "*a*a*a*a*a*a*b"'
     (error,) = client.post("/graphql", json={"query": DOCUMENT, "variables": {"q": query}}).json()["errors"]

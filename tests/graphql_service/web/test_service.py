@@ -97,7 +97,12 @@ def test_the_audit_log_names_who_asked_by_which_door(
     anybody = Client(create_app(store, replace(Settings(), audit_log=str(tmp_path / "audit.log"))))
     anybody.post(f"/datastore/{DATASTORE}/searchImageSets", content=b"{}")
     anybody.post(f"/datastore/{DATASTORE}/imageSet/{'1' * 32}/getImageSet")
+    anybody.post(f"/datastore/{DATASTORE}/imageSet/{'9' * 32}/getImageSetMetadata")
     lines = [json.loads(line) for line in (tmp_path / "audit.log").read_text().splitlines()]
+    # What was asked for in vain is written down too.
+    gone = lines.pop()
+    assert (gone["operation"], gone["named"], gone["imageSets"]) == ("GetImageSetMetadata", ["9" * 32], 0)
+    assert lines[2]["named"] == ["1" * 32]
     assert [
         (line["principal"], line["door"], line["operation"], line["query"], line["imageSets"]) for line in lines
     ] == [
