@@ -31,7 +31,6 @@ _IN_FLIGHT: Final = 3 * _PROCESSES
 
 _Read: TypeAlias = Sequence[Instance | RefusedFile]
 _Reading: TypeAlias = Future[list[Instance | RefusedFile]]
-_Waiting: TypeAlias = deque[tuple[Sequence[bytes], _Reading]]
 
 
 def read_chunks(paths: Iterator[bytes]) -> Iterator[_Read]:
@@ -47,28 +46,32 @@ def read_chunks(paths: Iterator[bytes]) -> Iterator[_Read]:
 def _read_in_processes(chunks: Iterable[Sequence[bytes]]) -> Iterator[_Read]:
     source = iter(chunks)
     while True:
-        waiting: _Waiting = deque()
+        # What is handed to the pool stands here until it is read.
+        taken: deque[Sequence[bytes]] = deque()
+        reading: deque[_Reading] = deque()
         pool = _start(_PROCESSES)
         try:
             for chunk in source:
-                waiting.append((chunk, _submit(pool, chunk)))
-                if len(waiting) == _IN_FLIGHT:
-                    yield _take(waiting)
-            while waiting:
-                yield _take(waiting)
+                taken.append(chunk)
+                reading.append(_submit(pool, chunk))
+                if len(taken) == _IN_FLIGHT:
+                    yield _take(taken, reading)
+            while taken:
+                yield _take(taken, reading)
             return
         except BrokenProcessPool:
             pass
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
         # One of the files that are being read has ended a process, and the others are lost with it.
-        yield from _read_singly([path for lost, _ in waiting for path in lost])
+        yield from _read_singly(chain.from_iterable(taken))
 
 
-def _take(waiting: _Waiting) -> _Read:
-    """The next chunk; it waits on where its process has ended."""
-    read = waiting[0][1].result()
-    waiting.popleft()
+def _take(taken: deque[Sequence[bytes]], reading: deque[_Reading]) -> _Read:
+    """The next chunk; it stays where it is when its process has ended."""
+    read = reading[0].result()
+    taken.popleft()
+    reading.popleft()
     return read
 
 
