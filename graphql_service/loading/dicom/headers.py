@@ -38,7 +38,7 @@ from graphql_service.loading.dicom.levels import PATIENT, SERIES, STUDY
 VALUE_LIMIT: Final = 1_000_000
 #: Binary values longer than this many bytes are left out (null).
 BINARY_LIMIT: Final = 4_096
-#: How many bytes of a deflated data set are read.
+#: How many bytes of a deflated data set are read, as they are in the file and inflated.
 _DEFLATED_LIMIT: Final = 64_000_000
 #: A file up to this many bytes is read at once.
 _SMALL: Final = 1 << 18
@@ -146,7 +146,7 @@ def read_stream(source: Any) -> Header:  # noqa: ANN401 - whatever reads, tells 
         raise _Refused("a DICOMDIR: it lists other files, and holds no instance of its own")
     if syntax == _DEFLATED:
         # A deflated data set ends where the file does.
-        source = BytesIO(zlib.decompressobj(-zlib.MAX_WBITS).decompress(source.read(), _DEFLATED_LIMIT))
+        source = BytesIO(zlib.decompressobj(-zlib.MAX_WBITS).decompress(source.read(_DEFLATED_LIMIT), _DEFLATED_LIMIT))
     implicit, little = _read_encoding(source, syntax)
     elements = _read_elements(source, implicit=implicit, little=little)
     return _read_levels(elements, implicit=implicit, little=little, syntax=syntax)
@@ -211,11 +211,21 @@ def _read_elements(source: Any, *, implicit: bool, little: bool) -> Iterator[Raw
         end = source.tell()
         if end > size or (isinstance(element.value, bytes) and _is_cut(element)):
             raise _Refused(_CUT)
+        if element.value is None and isinstance(element, RawDataElement) and _is_sequence(element):
+            # However long it is: its items are attributes, each with a limit of its own.
+            source.seek(element.value_tell)
+            element = element._replace(value=source.read(element.length))
+            source.seek(end)
         yield element
     source.seek(end)
     # Zeros pad the last element.
     if len(rest := source.read(8)) < 8 and rest.strip(b"\0"):
         raise _Refused(_CUT)
+
+
+def _is_sequence(element: RawDataElement) -> bool:
+    vr = element.VR
+    return (_look_up(int(element.tag)).vr if vr in (None, "UN") else vr) == "SQ"
 
 
 def _is_cut(element: RawDataElement | DataElement) -> bool:
@@ -309,8 +319,8 @@ def _read_element(element: RawDataElement | DataElement, known: _Known, reading:
         return vr, _read_items(value, nested)
     if known.keyword and known.name in SEARCHED and vr not in _TEXTS and vr not in _PLAIN:
         raise _Refused(f"its {known.name} has the VR {vr}")
-    if not value:
-        return vr, None  # empty, or too long to be kept
+    if not value or len(value) > VALUE_LIMIT:
+        return vr, None
     if vr in _SIGNED_OR_NOT:
         vr = "SS" if reading.signed else "US"
     try:

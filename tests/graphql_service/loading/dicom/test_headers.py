@@ -278,6 +278,24 @@ def test_values_are_as_json_has_them(tmp_path: Path) -> None:
     assert {name: header.instance[name] for name in shown} == shown
 
 
+@pytest.mark.parametrize("undefined", [False, True])
+def test_long_sequences_are_read_but_for_long_values(tmp_path: Path, undefined: bool) -> None:  # noqa: FBT001 - pytest's
+    items = []
+    for number in range(40):
+        item = Dataset()
+        item.CodeValue = str(number)
+        item.TextValue = "x" * (VALUE_LIMIT // 20)
+        items.append(item)
+    items[7].TextValue = "x" * (VALUE_LIMIT + 2)
+    dataset = make_dataset(ConceptCodeSequence=items)
+    dataset["ConceptCodeSequence"].is_undefined_length = undefined
+    for way in ("explicit, bare", "implicit, bare", "deflated"):
+        WRITERS[way](dataset, tmp_path / "a")
+        found = header_of(tmp_path / "a").instance["ConceptCodeSequence"]
+        assert [item["CodeValue"] for item in found] == [str(number) for number in range(40)]
+        assert [len(item["TextValue"] or "") for item in found] == [0 if n == 7 else 50_000 for n in range(40)]
+
+
 WRITERS: dict[str, Callable[[Dataset, Path], object]] = {
     "implicit, bare": lambda dataset, path: dataset.save_as(path, implicit_vr=True, little_endian=True),
     "explicit, bare": lambda dataset, path: dataset.save_as(path, implicit_vr=False, little_endian=True),
