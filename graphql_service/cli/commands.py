@@ -479,7 +479,8 @@ def _load_folder(
     count = FolderResult()
     columns = (
         TextColumn("{task.fields[count].read:,} files read, {task.fields[count].unchanged:,} as they were,"),
-        TextColumn("{task.fields[count].refused:,} refused"),
+        TextColumn("{task.fields[count].refused:,} refused;"),
+        TextColumn("{task.fields[count].image_sets.inserted:,} image sets new;"),
         TextColumn("{task.fields[speed]:,.0f} files/s"),
     )
     with _progress(*columns) as progress:

@@ -468,11 +468,13 @@ class SQLiteStore:
         with self._writing() as connection, _transaction(connection):
             return instances.forget_files(connection, _number(connection, datastore_id), paths)
 
-    def make_image_sets(self, datastore_id: str, progress: Callable[[int], object] = lambda _: None) -> MakeResult:
+    def make_image_sets(
+        self, datastore_id: str, progress: Callable[[MakeResult], object] = lambda _: None
+    ) -> MakeResult:
         """Brings the image sets of every study up to date whose files have changed, a few studies at once.
 
         One that is no longer what it was becomes a new version. Stopped anywhere, the next call does the rest.
-        `progress` is told how many image sets so far. Raises DataStoreNotFound.
+        `progress` is told what became of them so far. Raises DataStoreNotFound.
         """
         result = MakeResult()
         with self._writing() as connection:
@@ -491,7 +493,7 @@ class SQLiteStore:
                     result.unchanged + made.unchanged,
                     result.erased + made.erased,
                 )
-                progress(result.inserted + result.updated + result.unchanged)
+                progress(result)
             if result.erased:
                 self._empty_log(connection)
         return result

@@ -63,7 +63,7 @@ def load_folder(
         load.write(chunk, full=full)
     if full:
         load.erase_gone()
-    load.result.image_sets = store.make_image_sets(datastore_id)
+    load.note_made(store.make_image_sets(datastore_id, load.note_made))
     return load.result
 
 
@@ -117,6 +117,11 @@ class _Load:
     def erase(self, paths: Iterable[bytes]) -> None:
         """Erases what was read of files."""
         self.result.erased += self.store.forget_files(self.datastore_id, paths)
+
+    def note_made(self, made: MakeResult) -> None:
+        """Tells how many image sets have been made."""
+        self.result.image_sets = made
+        self.progress(self.result)
 
     def note(self, refused: RefusedFile) -> None:
         """Counts and tells what is refused."""

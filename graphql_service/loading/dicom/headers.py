@@ -42,6 +42,8 @@ BINARY_LIMIT: Final = 4_096
 _DEFLATED_LIMIT: Final = 64_000_000
 #: A file up to this many bytes is read at once.
 _SMALL: Final = 1 << 18
+#: How deeply sequences may be nested: three times as deep as any that the standard describes, and well within JSON.
+_DEPTH_LIMIT: Final = 50
 
 _IMPLICIT: Final = "1.2.840.10008.1.2"
 _DEFLATED: Final = "1.2.840.10008.1.2.1.99"
@@ -88,7 +90,7 @@ class _Refused(Exception):
 
 
 def read_files(paths: Iterable[bytes]) -> list[Instance | RefusedFile]:
-    """Reads the headers of files, one after the other; whatever is in them, nothing is raised but for memory."""
+    """Reads the headers of files, one after the other; whatever is in them, nothing is raised."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return [_read_file(path) for path in paths]
@@ -302,6 +304,7 @@ class _Reading:
     little: bool
     encodings: _Encodings = ("ascii",)
     signed: bool = False
+    depth: int = 0
 
 
 def _read_element(element: RawDataElement | DataElement, known: _Known, reading: _Reading) -> tuple[str, Any]:
@@ -311,7 +314,7 @@ def _read_element(element: RawDataElement | DataElement, known: _Known, reading:
     if vr is None or vr == "UN":
         # An element of unknown VR is written in little endian without VRs (PS3.5, 6.2.2), whatever is around it.
         little = little or vr == "UN"
-        nested = _Reading(vr == "UN" or reading.implicit, little, reading.encodings, reading.signed)
+        nested = _Reading(vr == "UN" or reading.implicit, little, reading.encodings, reading.signed, reading.depth)
         vr = known.vr or "UN"
     else:
         nested = reading
@@ -339,13 +342,15 @@ def _read_element(element: RawDataElement | DataElement, known: _Known, reading:
 def _read_items(value: Any, reading: _Reading) -> list[dict[str, Any]] | None:  # noqa: ANN401 - bytes, or pydicom's Sequence
     if value is None:
         return None
+    if reading.depth == _DEPTH_LIMIT:
+        raise _Refused(f"its sequences are nested more than {_DEPTH_LIMIT} deep")
     if isinstance(value, bytes):
         value = read_sequence(BytesIO(value), reading.implicit, reading.little, len(value), "ascii")
     return [_read_item(item, reading) for item in value]
 
 
 def _read_item(item: Dataset, outer: _Reading) -> dict[str, Any]:
-    reading = _Reading(outer.implicit, outer.little, outer.encodings, outer.signed)
+    reading = _Reading(outer.implicit, outer.little, outer.encodings, outer.signed, outer.depth + 1)
     attributes = {}
     for element in item.values():
         known = _look_up(int(element.tag))

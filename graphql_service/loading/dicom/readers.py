@@ -58,6 +58,7 @@ def _read_in_processes(chunks: Iterable[Sequence[bytes]]) -> Iterator[_Read]:
                     yield _take(taken, reading)
             while taken:
                 yield _take(taken, reading)
+            pool.shutdown()
             return
         except BrokenProcessPool:
             pass

@@ -1,3 +1,4 @@
+import json
 import os
 import warnings
 from collections.abc import Callable
@@ -276,6 +277,21 @@ def test_values_are_as_json_has_them(tmp_path: Path) -> None:
         "60000010": 3,
     }
     assert {name: header.instance[name] for name in shown} == shown
+
+
+@pytest.mark.parametrize("depth", [50, 51, 200, 5_000])
+def test_sequences_have_a_depth(tmp_path: Path, depth: int) -> None:
+    path = write_file(tmp_path / "a")
+    begin, end = b"\x40\0\x30\xa7SQ\0\0\xff\xff\xff\xff\xfe\xff\0\xe0\xff\xff\xff\xff", b"\xfe\xff\x0d\xe0\0\0\0\0"
+    nested = begin * depth + (end + b"\xfe\xff\xdd\xe0\0\0\0\0") * depth
+    patch(path, b"\xe0\x7f\x10\0OB", nested + b"\xe0\x7f\x10\0OB")
+    if depth == 50:
+        assert json.dumps(header_of(path).instance).count("ContentSequence") == 50
+    else:
+        assert reason_of(path) in (
+            "its sequences are nested more than 50 deep",
+            "its header is broken (RecursionError)",
+        )
 
 
 @pytest.mark.parametrize("undefined", [False, True])
