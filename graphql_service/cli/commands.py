@@ -477,20 +477,17 @@ def _load_folder(
     from graphql_service.loading.dicom import FolderResult, load_folder
 
     count = FolderResult()
-    columns = (
-        TextColumn("{task.fields[count].read:,} files read, {task.fields[count].unchanged:,} as they were,"),
-        TextColumn("{task.fields[count].refused:,} refused;"),
-        TextColumn("{task.fields[count].image_sets.inserted:,} image sets new;"),
-        TextColumn("{task.fields[speed]:,.0f} files/s"),
-    )
-    with _progress(*columns) as progress:
-        task = progress.add_task(f"Loading {source}", total=None, count=count, speed=0.0)
+    with _progress(TextColumn("{task.fields[text]}")) as progress:
+        task = progress.add_task(f"Loading {Path(source).name or source}", total=None, text="")
 
         def show(done: FolderResult) -> None:
             nonlocal count
             count = done
-            elapsed = progress.tasks[task].elapsed or 1.0
-            progress.update(task, count=done, speed=(done.read + done.unchanged + done.refused) / elapsed)
+            files = done.read + done.unchanged + done.refused
+            speed = files / (progress.tasks[task].elapsed or 1.0)
+            made = done.image_sets.inserted + done.image_sets.updated + done.image_sets.unchanged
+            making = f", {_counted(made)} made" if made else f", {speed:,.0f}/s"
+            progress.update(task, text=f"{_counted(files, 'file')}{making}, {done.refused:,} refused")
 
         named = 0
 

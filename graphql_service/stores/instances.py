@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from hashlib import blake2b
 from itertools import groupby
 from operator import itemgetter
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import orjson
 
@@ -24,6 +24,8 @@ from graphql_service.instances import Header, Instance, image_set_id, read_heade
 
 #: The tables, by the beginning of their names; a data store's number comes behind.
 _TABLES: Final = ("dicom_files", "dicom_touched", "dicom_image_sets", "dicom_versions")
+#: The instances of an image set, by their UIDs: UID, content and study of each.
+_Rows: TypeAlias = Sequence[tuple[str, bytes, str]]
 _INSTANCE: Final = "path, size, changed, study_uid, series_uid, sop_uid, identity, content, header"
 
 
@@ -181,33 +183,40 @@ def settle_study(connection: sqlite3.Connection, number: int, study_uid: str) ->
     connection.execute(f"DELETE FROM dicom_touched_{number} WHERE study_uid = ?", (study_uid,))
 
 
-def make_image_sets(connection: sqlite3.Connection, number: int, series_uid: str) -> list[MadeImageSet]:
+def make_image_sets(
+    connection: sqlite3.Connection, number: int, series_uid: str, counts: dict[str, tuple[int, int]]
+) -> list[MadeImageSet]:
     """The image sets of a series, from its files.
 
     One for each identity, and further ones for instances that are there again with another content. The primary one has
-    the most instances; of several, that with the first id.
+    the most instances; of several, that with the first id. `counts` are those of studies, as far as they were needed.
     """
     made: list[MadeImageSet] = []
     sizes: dict[str, int] = {}
     for (identity, copy), rows in _group(connection, number, series_uid):
-        content = blake2b(digest_size=16)
-        for sop_uid, digest, _ in rows:
-            content.update(orjson.dumps(sop_uid) + digest)
-        sop_uid, digest, study_uid = rows[0]
-        header = _find_header(connection, number, (series_uid, identity, sop_uid, digest))
-        tags = write_tags(header, *_count(connection, number, study_uid))
+        sop_uid, content, study_uid = rows[0]
+        header = _find_header(connection, number, (series_uid, identity, sop_uid, content))
+        if study_uid not in counts:
+            counts[study_uid] = _count(connection, number, study_uid)
         set_id = image_set_id(series_uid, identity, copy)
-        made.append(MadeImageSet(set_id, is_primary=False, tags=tags, content=content.digest()))
+        tags = write_tags(header, *counts[study_uid])
+        made.append(MadeImageSet(set_id, is_primary=False, tags=tags, content=_digest(rows)))
         if copy == 0:
             sizes[set_id] = len(rows)
     primary = min(sizes, key=lambda set_id: (-sizes[set_id], set_id), default=None)
     return [replace(each, is_primary=each.image_set_id == primary) for each in made]
 
 
-def _group(
-    connection: sqlite3.Connection, number: int, series_uid: str
-) -> Iterator[tuple[tuple[bytes, int], Sequence[tuple[str, bytes, str]]]]:
-    """The image sets of a series by identity and copy, each with the UID, content and study of its instances."""
+def _digest(rows: _Rows) -> bytes:
+    """A digest of all that the files of an image set say."""
+    digest = blake2b(digest_size=16)
+    for sop_uid, content, _ in rows:
+        digest.update(orjson.dumps(sop_uid) + content)
+    return digest.digest()
+
+
+def _group(connection: sqlite3.Connection, number: int, series_uid: str) -> Iterator[tuple[tuple[bytes, int], _Rows]]:
+    """The image sets of a series by identity and copy, each with its instances."""
     rows = connection.execute(
         f"SELECT DISTINCT identity, sop_uid, content, study_uid FROM dicom_files_{number} WHERE series_uid = ?"
         " ORDER BY identity, sop_uid, content",
@@ -285,16 +294,20 @@ def older_versions(connection: sqlite3.Connection, number: int, set_id: str, ver
 def read_metadata(
     connection: sqlite3.Connection, number: int, datastore_id: str, image_set_ids: Iterable[str], limit: int
 ) -> dict[str, dict[str, object]]:
-    """The metadata documents of those that were made of files. Raises InvalidArgument beyond `limit` bytes of JSON."""
+    """The metadata documents of those that were made of files. Raises InvalidArgument beyond `limit` bytes of JSON.
+
+    One whose files have been read again since, with another content, has none: that version's is no longer kept.
+    """
     documents = {}
     size = 0
     for wanted in dict.fromkeys(image_set_ids):
         series_uid = _find_series(connection, number, wanted)
         if series_uid is None:
             continue
+        made = find_made(connection, number, series_uid)[wanted]
         headers = []
         for (identity, copy), rows in _group(connection, number, series_uid):
-            if image_set_id(series_uid, identity, copy) != wanted:
+            if image_set_id(series_uid, identity, copy) != wanted or _digest(rows) != made:
                 continue
             for sop_uid, content, _ in rows:
                 header = _find_header(connection, number, (series_uid, identity, sop_uid, content))

@@ -205,7 +205,7 @@ class SQLiteStore:
             return {set_id: tuple(_read_versions(connection, number, each)) for set_id, each in found.items()}
 
     def metadata(self, datastore_id: str, image_set_ids: Sequence[str]) -> Mapping[str, Mapping[str, object]]:
-        """The documents of those that were made of DICOM files: of others only summaries are kept.
+        """The documents of those that were made of DICOM files: of others, and of some while files are loaded, none.
 
         Raises DataStoreNotFound, and InvalidArgument where they have more than `METADATA_LIMIT` bytes together.
         """
@@ -837,12 +837,13 @@ def _make_studies(
     """Brings the image sets of studies up to date with their files."""
     now = datetime.now(UTC)
     series = {each for study_uid in studies for each in instances.list_series(connection, number, study_uid)}
+    counts: dict[str, tuple[int, int]] = {}
     written: list[Row] = []
     names: set[str | None] = set()
     inserted = unchanged = erased = 0
     for series_uid in sorted(series):
         before = instances.find_made(connection, number, series_uid)
-        for made in instances.make_image_sets(connection, number, series_uid):
+        for made in instances.make_image_sets(connection, number, series_uid, counts):
             content = before.pop(made.image_set_id, None)
             old = connection.execute(
                 f"SELECT {_ROW} FROM image_sets_{number} WHERE image_set_id = ?", (made.image_set_id,)

@@ -2,12 +2,14 @@
 
 import json
 import os
+import pty
 import signal
 import stat
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -127,3 +129,18 @@ def test_an_interrupted_load_goes_on(run: Run, tmp_path: Path) -> None:
     ran = run("load", "files", "--datastore", "mine")
     assert ran.returncode == 0
     assert "1 image set new" in said + ran.stderr
+
+
+@pytest.mark.usefixtures("run")
+def test_a_terminal_shows_how_far_it_is() -> None:
+    shown, terminal = pty.openpty()
+    with subprocess.Popen([PROGRAM, "load", "files", "--datastore", "mine"], stderr=terminal) as process:
+        os.close(terminal)
+        said = b""
+        with suppress(OSError):  # how Linux ends a terminal that nobody writes to
+            while chunk := os.read(shown, 4_096):
+                said += chunk
+    os.close(shown)
+    assert process.returncode == 0
+    assert b"Loading files" in said
+    assert b"2 files, 1 image set made, 0 refused" in said

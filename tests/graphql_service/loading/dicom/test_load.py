@@ -18,8 +18,10 @@ from hypothesis import strategies as st
 from grammar.criteria import Comparison, Everything, Operator
 from graphql_service.errors import InvalidArgument
 from graphql_service.image_set import ImageSet
+from graphql_service.instances import Instance
 from graphql_service.loading.dicom import FolderResult, RefusedFile, load_folder
 from graphql_service.loading.dicom import readers as readers_module
+from graphql_service.loading.dicom.headers import read_files
 from graphql_service.stores import instances
 from graphql_service.stores import sqlite as sqlite_module
 from graphql_service.stores.base import Request
@@ -295,6 +297,19 @@ def test_a_store_from_before_takes_files(tmp_path: Path, monkeypatch: pytest.Mon
         open_new(tmp_path / "store.db").close()
     with closing(SQLiteStore(tmp_path / "store.db")) as store:
         assert load(store, chest).image_sets.inserted == 3
+
+
+def test_metadata_is_that_of_its_version(store: SQLiteStore, chest: Path) -> None:
+    load(store, chest)
+    before = snapshot(store)
+    path = write_file(chest / "2", SeriesInstanceUID="1.2.3.1", SOPInstanceUID="1.2.3.1.2", Rows=3)
+    changed = [each for each in read_files([os.fsencode(path)]) if isinstance(each, Instance)]
+    store.write_files(ID, changed)  # and the load is stopped
+    ids = [each.image_set_id for each in image_sets(store)]
+    [gone] = ids - store.metadata(ID, ids).keys()
+    assert store.image_sets(ID, [gone])[gone].tags["DICOMSeriesInstanceUID"] == "1.2.3.1"
+    assert load(store, chest).image_sets == MakeResult(updated=1, unchanged=1)
+    assert [row[0] for row in snapshot(store) if row not in before] == [gone]
 
 
 def test_metadata_has_a_limit(store: SQLiteStore, chest: Path, monkeypatch: pytest.MonkeyPatch) -> None:
