@@ -45,7 +45,6 @@ _SMALL: Final = 1 << 18
 #: How deeply sequences may be nested: three times as deep as any that the standard describes, and well within JSON.
 _DEPTH_LIMIT: Final = 50
 
-_IMPLICIT: Final = "1.2.840.10008.1.2"
 _DEFLATED: Final = "1.2.840.10008.1.2.1.99"
 _BIG_ENDIAN: Final = "1.2.840.10008.1.2.2"
 _DICOMDIR: Final = "1.2.840.10008.1.3.10"
@@ -80,7 +79,6 @@ _DELIMITERS: Final = set(b"\\^=\r\n\t\f")
 #: Silence: what pydicom has to say of a header may quote its values.
 config.settings.reading_validation_mode = config.IGNORE
 logging.getLogger("pydicom").setLevel(logging.CRITICAL + 1)
-
 
 _CUT: Final = "it ends within its header"
 
