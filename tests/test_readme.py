@@ -24,6 +24,7 @@ from graphql_service.loading.ndjson import JQ_ANSWER
 from graphql_service.sample import DATASTORE_ID, DATASTORE_NAME, open_sample
 from graphql_service.settings import Settings, read_settings
 from graphql_service.stores.sqlite import SQLiteStore
+from tests.dicom_files import write_file
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -50,6 +51,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = make_checkout(tmp_path_factory.mktemp("readme"))
     with open_sample() as lines:
         (folder / "image_sets.ndjson").write_bytes(lines.read())
+    write_file(folder / "scans" / "1")
     with closing(SQLiteStore(folder / ".imagesets" / "sample.db", create=True)) as store:
         store.create_datastore(DATASTORE_ID, name=DATASTORE_NAME)
     run(f"imagesets load image_sets.ndjson --datastore {DATASTORE_NAME}", folder)

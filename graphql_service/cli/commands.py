@@ -17,15 +17,16 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from io import BufferedReader
 from itertools import chain
 from pathlib import Path
-from typing import IO, Final, NoReturn, TypeVar
+from typing import IO, TYPE_CHECKING, Final, NoReturn, TypeVar
 from zoneinfo import ZoneInfo
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn, TimeElapsedColumn
 
 from grammar.criteria import Everything
 from grammar.periods import find_zone
@@ -34,7 +35,7 @@ from graphql_service.analysis import analyse
 from graphql_service.cli.explanation import draw_problem, explain_as_code, explain_as_json, explain_in_words
 from graphql_service.cli.keys import keys
 from graphql_service.cli.pages import find_datastore, read_pages
-from graphql_service.cli.results import DATA_FORMATS, OutputConsole, write_datastores, write_table
+from graphql_service.cli.results import DATA_FORMATS, OutputConsole, printable, write_datastores, write_table
 from graphql_service.errors import (
     DataStoreNotFound,
     InvalidArgument,
@@ -54,6 +55,9 @@ from graphql_service.stores import open_embedded, open_store
 from graphql_service.stores.base import Store
 from graphql_service.stores.sqlite import SQLiteStore
 
+if TYPE_CHECKING:
+    from graphql_service.loading.dicom import FolderResult, RefusedFile
+
 _Command = TypeVar("_Command", bound=Callable[..., object])
 
 #: Errors that lie in what was asked for, not in answering it.
@@ -62,8 +66,8 @@ _WRONG_ARGUMENTS: Final = (DataStoreNotFound, InvalidArgument, SettingError, Uns
 _STDIN: Final = "-"
 _HEALTHIMAGING: Final = "healthimaging:"
 _DATASTORE_ID: Final = re.compile("[0-9a-z]{32}")
-#: So many refused lines of a source are named; the others are counted.
-_NAMED_LINES: Final = 20
+#: So many refused lines or files of a source are named; the others are counted.
+_NAMED: Final = 20
 _GRACE_SECONDS: Final = 5
 _QUERY_TO_TRY: Final = "patient = SUBJECT08701"
 
@@ -187,13 +191,13 @@ def _read_variables(assignments: Sequence[str]) -> dict[str, object]:
     return {name: given if len(given) > 1 else given[0] for name, given in values.items()}
 
 
-def _progress(*, shown: bool = True) -> Progress:
+def _progress(*columns: ProgressColumn, shown: bool = True) -> Progress:
     """A bar on standard error where that is a terminal, gone when the work is done."""
     console = Console(stderr=True)
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
-        TextColumn("{task.fields[count]:,} image sets"),
+        *(columns or (TextColumn("{task.fields[count]:,} image sets"),)),
         TimeElapsedColumn(),
         console=console,
         disable=not (shown and console.is_terminal),
@@ -338,21 +342,39 @@ def explain(
 @click.option(
     "--full",
     is_flag=True,
-    help="Read all of a healthimaging:ID, not only what changed, and erase from the data store what is not there.",
+    help="Erase from the data store what is no longer in the folder; of a healthimaging:ID, read everything first.",
+)
+@click.option("--reread", is_flag=True, help="Read all DICOM files of a folder again, not only those that changed.")
+@click.option(
+    "--report",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Write a line of JSON for each refused file of a folder: path and reason.",
 )
 @_store_option
-def load(*, sources: Sequence[str], datastore: str, full: bool, url: str | None) -> int:
-    """Load image sets from NDJSON files, from standard input where SOURCE is -, or from a live data store.
+def load(
+    *, sources: Sequence[str], datastore: str, full: bool, reread: bool, report: Path | None, url: str | None
+) -> int:
+    """Load image sets from NDJSON (- is standard input), from a folder of DICOM files, or from a live data store.
 
     A line is one summary as SearchImageSets answers it. Loading the same again changes nothing: of two that share an
     id the newer (version, then updatedAt) stays, and of two as new the one loaded later. Lines that are no image set
     are named, the first 20 of a SOURCE, and left out; the rest is loaded.
 
+    A SOURCE that is a folder is searched for DICOM files, whatever their names, in the folders inside it too. The next
+    time only files that changed are read; stopped, it goes on. Files that cannot be loaded are named like lines, or
+    in the --report.
+
     healthimaging:ID copies the summaries of a data store of AWS HealthImaging, with the credentials, region and
     endpoint that the AWS CLI would use. The next time only what was updated since is read; stopped, it goes on.
     """
-    if full and (len(sources) > 1 or not sources[0].startswith(_HEALTHIMAGING)):
-        raise click.UsageError("--full takes one SOURCE: a healthimaging:ID.")
+    folders = [source for source in sources if _is_folder(source)]
+    if full and (len(sources) > 1 or not (folders or sources[0].startswith(_HEALTHIMAGING))):
+        raise click.UsageError("--full takes one SOURCE: a folder, or a healthimaging:ID.")
+    if (reread or report) and not folders:
+        raise click.UsageError(
+            f"{'--reread' if reread else '--report'} is for a SOURCE that is a folder of DICOM files."
+        )
     for source in sources:
         _check_source(source)
     with closing(_open_embedded(url, create=True)) as store:
@@ -360,19 +382,33 @@ def load(*, sources: Sequence[str], datastore: str, full: bool, url: str | None)
         datastore_id = store.create_datastore(datastore).datastore_id
         failed = True
         try:
-            failed = _load_sources(store, datastore_id, sources, full=full) > 0
+            with _open_report(report) as write_report:
+                load_folder = partial(
+                    _load_folder,
+                    store,
+                    datastore_id,
+                    full=full,
+                    reread=reread,
+                    report=report,
+                    write_report=write_report,
+                )
+                failed = _load_sources(store, datastore_id, sources, load_folder, full=full) > 0
         finally:
             if failed and datastore_id not in known:
                 store.remove_datastore(datastore_id, only_empty=True)
     return 1 if failed else 0
 
 
-def _load_sources(store: SQLiteStore, datastore_id: str, sources: Sequence[str], *, full: bool) -> int:
-    """Loads one source after the other, and answers how many lines were refused."""
+def _load_sources(
+    store: SQLiteStore, datastore_id: str, sources: Sequence[str], load_folder: Callable[[str], int], *, full: bool
+) -> int:
+    """Loads one source after the other, and answers how many lines and files were refused."""
     refused = 0
     for source in sources:
         if source.startswith(_HEALTHIMAGING):
             _copy(store, datastore_id, source, full=full)
+        elif _is_folder(source):
+            refused += load_folder(source)
         elif source == _STDIN:
             refused += _load(store, datastore_id, sys.stdin.buffer, "standard input")
         else:
@@ -393,13 +429,102 @@ def _check_source(source: str) -> None:
         with closing(open_client(None, read_settings(os.environ))) as client:
             check_source(client, source.removeprefix(_HEALTHIMAGING))
         return
-    if Path(source).is_dir():
-        raise click.UsageError(
-            f"'{source}' cannot be loaded: a SOURCE is a file of NDJSON, - for standard input, or healthimaging:ID."
-        )
     if source != _STDIN and not os.access(source, os.R_OK):
         reason = os.strerror(errno.EACCES if Path(source).exists() else errno.ENOENT)
         raise LoadError(f"'{source}' cannot be read: {reason}")
+
+
+def _is_folder(source: str) -> bool:
+    return source != _STDIN and not source.startswith(_HEALTHIMAGING) and Path(source).is_dir()
+
+
+@contextmanager
+def _open_report(path: Path | None) -> Iterator[Callable[[RefusedFile], object] | None]:
+    """Writes refused files into a file that its owner alone can read: paths may hold names of patients."""
+    if path is None:
+        yield None
+        return
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        os.fchmod(descriptor, 0o600)
+    except OSError as error:
+        raise LoadError(f"the report '{path}' cannot be written: {error.strerror}") from error
+    with os.fdopen(descriptor, "w", encoding="ascii") as stream:
+
+        def write(refused: RefusedFile) -> None:
+            stream.write(json.dumps({"path": _show_path(refused.path), "reason": refused.reason}) + "\n")
+
+        yield write
+
+
+def _show_path(path: bytes) -> str:
+    """A path as text: bytes that are none are escaped."""
+    return path.decode("utf-8", "backslashreplace")
+
+
+def _load_folder(
+    store: SQLiteStore,
+    datastore_id: str,
+    source: str,
+    *,
+    full: bool,
+    reread: bool,
+    report: Path | None,
+    write_report: Callable[[RefusedFile], object] | None,
+) -> int:
+    """Loads the DICOM files of a folder, says what became of them, and answers how many were refused."""
+    # pydicom is slow to import.
+    from graphql_service.loading.dicom import FolderResult, load_folder
+
+    count = FolderResult()
+    with _progress(TextColumn("{task.fields[text]}")) as progress:
+        task = progress.add_task(f"Loading {Path(source).name or source}", total=None, text="")
+
+        def show(done: FolderResult) -> None:
+            nonlocal count
+            count = done
+            files = done.read + done.unchanged + done.refused
+            speed = files / (progress.tasks[task].elapsed or 1.0)
+            made = done.image_sets.inserted + done.image_sets.updated + done.image_sets.unchanged
+            making = f", {_counted(made)} made" if made else f", {speed:,.0f}/s"
+            progress.update(task, text=f"{_counted(files, 'file')}{making}, {done.refused:,} refused")
+
+        named = 0
+
+        def refuse(refused: RefusedFile) -> None:
+            nonlocal named
+            if write_report is not None:
+                write_report(refused)
+                return
+            named += 1
+            if named <= _NAMED:
+                line = f"{printable(_show_path(refused.path))}: {refused.reason}"
+                progress.console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+        try:
+            result = load_folder(
+                Path(source),
+                store,
+                datastore_id,
+                reread=reread,
+                full=full,
+                leave_out=report,
+                refuse=refuse,
+                progress=show,
+            )
+        except (ServiceError, KeyboardInterrupt):
+            _say(f"{source}: stopped after {_counted(count.read, 'file')}; load it again to go on.")
+            raise
+    if named > _NAMED:
+        _say(f"… and {named - _NAMED:,} more; --report FILE names every one.")
+    made = result.image_sets
+    gone = f", {_counted(result.erased, 'file')} no longer there" if full else ""
+    _say(
+        f"{source}: {_counted(result.read, 'file')} read, {result.unchanged:,} as they were{gone};"
+        f" {_counted(result.refused, 'file')} refused. {_counted(made.inserted)} new, {made.updated:,} changed,"
+        f" {made.erased:,} erased."
+    )
+    return result.refused
 
 
 def _copy(store: SQLiteStore, datastore_id: str, source: str, *, full: bool) -> None:
@@ -446,7 +571,7 @@ def _load(store: SQLiteStore, datastore_id: str, stream: IO[bytes], source: str)
                         yield line
                         continue
                     refused += 1
-                    if refused <= _NAMED_LINES:
+                    if refused <= _NAMED:
                         progress.console.print(f"{source}:{line.number}: {line.reason}", markup=False, highlight=False)
             except OSError as error:
                 raise LoadError(f"'{source}' cannot be read to its end: {error.strerror}") from error
@@ -464,8 +589,8 @@ def _load(store: SQLiteStore, datastore_id: str, stream: IO[bytes], source: str)
                 f" the data store holds {_counted(held)}."
             )
             raise
-    if refused > _NAMED_LINES:
-        _say(f"… and {refused - _NAMED_LINES:,} more")
+    if refused > _NAMED:
+        _say(f"… and {refused - _NAMED:,} more")
     _say(
         f"{source}: {_counted(read)} read: {result.inserted:,} new, {result.updated:,} replaced,"
         f" {result.unchanged:,} as they were; {_counted(refused, 'line')} refused."

@@ -49,6 +49,7 @@ from graphql_service.errors import (
 )
 from graphql_service.metrics import HEALTHIMAGING_RETRIES, HEALTHIMAGING_THROTTLES, time_store
 from graphql_service.settings import Settings
+from graphql_service.stores.base import METADATA_LIMIT
 
 if TYPE_CHECKING:
     from mypy_boto3_medical_imaging import HealthImagingClient as Boto3Client
@@ -63,8 +64,6 @@ _Answer = TypeVar("_Answer")
 CONNECTIONS: Final = 32
 #: Attempts of one call, the first among them; botocore's adaptive mode waits between them.
 ATTEMPTS: Final = 3
-#: The largest metadata document, unpacked, in bytes.
-METADATA_LIMIT: Final = 64_000_000
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _CHUNK: Final = 1 << 16

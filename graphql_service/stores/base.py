@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import Final, Protocol
 
 from grammar.criteria import Condition, Operator, SortKey
 from graphql_service.image_set import Datastore, ImageSet, ImageSetVersion, Study
+
+#: How many bytes of JSON the metadata of the image sets of one request may have together.
+METADATA_LIMIT: Final = 64_000_000
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,11 +26,11 @@ from graphql_service.errors import (
     StoreError,
     UnsupportedSearch,
 )
-from graphql_service.healthimaging.client import METADATA_LIMIT, HealthImagingClient, Structure, open_client
+from graphql_service.healthimaging.client import HealthImagingClient, Structure, open_client
 from graphql_service.healthimaging.criteria import CAPABILITIES, to_search_criteria
 from graphql_service.image_set import Datastore, ImageSet, ImageSetVersion, Study, utc
 from graphql_service.settings import Settings
-from graphql_service.stores.base import Answer, Capabilities, Request
+from graphql_service.stores.base import METADATA_LIMIT, Answer, Capabilities, Request
 from graphql_service.studies import read_study
 
 _ID: Final = re.compile("[0-9a-z]{32}")

@@ -1,8 +1,8 @@
 """The embedded store: many data stores in one SQLite file, every search answered by an index where there is one.
 
 The only user of sqlite3. A file that is no database, of another program, or of a newer version of this one is refused
-and left as it is. Each data store has two tables of its own (`sql.py` has what they hold), so that one can be loaded
-before its indexes are built, and be erased whole.
+and left as it is. Each data store has tables of its own (`sql.py` and `instances.py` have what they hold), so that
+one can be loaded before its indexes are built, and be erased whole.
 """
 
 # ruff: noqa: S608 - SQL is put together from names of our own; every value is a parameter.
@@ -50,11 +50,12 @@ from graphql_service.image_set import (
     read_text,
     read_time,
 )
+from graphql_service.instances import Instance
 from graphql_service.metrics import time_store
 from graphql_service.ordering import place, place_key
 from graphql_service.patterns import split_name
-from graphql_service.stores import sql
-from graphql_service.stores.base import Answer, Capabilities, Request
+from graphql_service.stores import instances, sql
+from graphql_service.stores.base import METADATA_LIMIT, Answer, Capabilities, Request
 from graphql_service.stores.sql import COLUMNS, microseconds
 
 Row: TypeAlias = tuple[Any, ...]
@@ -71,12 +72,16 @@ _CACHE: Final = "PRAGMA cache_size = -16384"
 _BATCH: Final = 2_000
 #: Steps of SQLite's machine between two looks at the clock: a fraction of a millisecond.
 _STEPS: Final = 4_000
+#: So many studies have their image sets made in one transaction.
+_STUDIES: Final = 50
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _ROW: Final = ", ".join((*COLUMNS.values(), "tags"))
 _SUMMARY: Final = "image_set_id, version, created_at, updated_at, last_accessed_at, storage_tier, is_primary, tags"
 _NAMES: Final = tuple(COLUMNS)
-_VERSION, _UPDATED, _PATIENT_NAME = map(_NAMES.index, ("version", "updatedAt", "DICOMPatientName"))
+_VERSION, _UPDATED, _PRIMARY, _PATIENT_NAME = map(
+    _NAMES.index, ("version", "updatedAt", "isPrimary", "DICOMPatientName")
+)
 
 #: What the usual searches read, in the order in which they answer: a patient, an accession, a study or a series alone
 #: or with a period; a period alone; everything. Names are found through `name_parts`. The last two also list the
@@ -113,9 +118,14 @@ def _create_watermarks(connection: sqlite3.Connection) -> None:
     )
 
 
+def _create_instances(connection: sqlite3.Connection) -> None:
+    for (number,) in connection.execute("SELECT number FROM datastores").fetchall():
+        instances.create_tables(connection, number)
+
+
 #: The steps from an empty file to today's schema. `PRAGMA user_version` counts those that a file has had; a step that
 #: was ever released never changes.
-MIGRATIONS: tuple[Migration, ...] = (_create_datastores, _create_watermarks)
+MIGRATIONS: tuple[Migration, ...] = (_create_datastores, _create_watermarks, _create_instances)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +135,16 @@ class LoadResult:
     inserted: int = 0
     updated: int = 0
     unchanged: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class MakeResult:
+    """What became of the image sets whose files had changed. `erased`: those of which no file is left."""
+
+    inserted: int = 0
+    updated: int = 0
+    unchanged: int = 0
+    erased: int = 0
 
 
 class SQLiteStore:
@@ -175,20 +195,24 @@ class SQLiteStore:
             return {row[0]: _image_set(datastore_id, row) for row in rows}
 
     def versions(self, datastore_id: str, image_set_ids: Sequence[str]) -> Mapping[str, tuple[ImageSetVersion, ...]]:
-        """Of each image set its one version: of no other is anything kept. Raises DataStoreNotFound."""
-        # Searches do not find locked and deleted image sets, so none is kept.
-        return {
-            image_set_id: (ImageSetVersion(found.version, found.created_at, found.updated_at, "ACTIVE"),)
-            for image_set_id, found in self.image_sets(datastore_id, image_set_ids).items()
-        }
+        """Every version of image sets made of DICOM files, newest first; of others the one that is there.
 
-    def metadata(
-        self,
-        datastore_id: str,  # noqa: ARG002 - the protocol's
-        image_set_ids: Sequence[str],  # noqa: ARG002 - the protocol's
-    ) -> Mapping[str, Mapping[str, object]]:
-        """None: only summaries are kept."""
-        return {}
+        Raises DataStoreNotFound.
+        """
+        found = self.image_sets(datastore_id, image_set_ids)
+        with self._reading() as connection:
+            number = _number(connection, datastore_id)
+            return {set_id: tuple(_read_versions(connection, number, each)) for set_id, each in found.items()}
+
+    def metadata(self, datastore_id: str, image_set_ids: Sequence[str]) -> Mapping[str, Mapping[str, object]]:
+        """The documents of those that were made of DICOM files: of others, and of some while files are loaded, none.
+
+        Raises DataStoreNotFound, and InvalidArgument where they have more than `METADATA_LIMIT` bytes together.
+        """
+        wanted = [each for each in image_set_ids if DATASTORE_ID.fullmatch(each)]
+        with self._reading() as connection:
+            number = _number(connection, datastore_id)
+            return instances.read_metadata(connection, number, datastore_id, wanted, METADATA_LIMIT)
 
     def fetch(self, request: Request) -> Answer:
         """One page; at any depth it costs what its rows cost, where an index serves. Raises DataStoreNotFound."""
@@ -318,6 +342,7 @@ class SQLiteStore:
             _create_tables(connection, number)
             _create_unique_index(connection, number)
             _create_indexes(connection, number)
+            instances.create_tables(connection, number)
             return Datastore(datastore_id, name, created_at=_moment(now), updated_at=_moment(now))
 
     def load(
@@ -372,15 +397,17 @@ class SQLiteStore:
             )
 
     def remove(self, datastore_id: str, image_set_ids: Collection[str]) -> int:
-        """Erases image sets, their bytes in the file too; returns how many there were. Raises DataStoreNotFound."""
+        """Erases image sets, their bytes in the file too; returns how many there were. Raises DataStoreNotFound.
+
+        What was read from their DICOM files is erased with them, so that loading these again makes them again.
+        """
         with self._writing() as connection:
             with _transaction(connection):
                 number = _number(connection, datastore_id)
-                chosen = f"FROM image_sets_{number} WHERE image_set_id IN (SELECT value FROM json_each(?))"
-                ids = (_json_list(image_set_ids),)
-                names = {row[0] for row in connection.execute(f"SELECT patient_name {chosen}", ids)}
-                removed = connection.execute(f"DELETE {chosen}", ids).rowcount
-                _forget_names(connection, number, names)
+                ids = [each for each in image_set_ids if read_text(each) is not None]
+                studies = instances.forget_image_sets(connection, number, ids)
+                removed = _erase(connection, number, ids)
+                _make_studies(connection, number, datastore_id, studies)  # what is left of them is counted anew
                 _touch(connection, number)
             self._empty_log(connection)
         return removed
@@ -388,18 +415,88 @@ class SQLiteStore:
     def remove_datastore(self, datastore_id: str, *, only_empty: bool = False) -> None:
         """Erases a data store and all its image sets, their bytes in the file too. Raises DataStoreNotFound.
 
-        `only_empty` leaves one as it is that holds image sets.
+        `only_empty` leaves one as it is that holds image sets, or what they are still to be made of.
         """
         with self._writing() as connection:
             with _transaction(connection):
                 number = _number(connection, datastore_id)
-                if only_empty and not _is_empty(connection, number):
+                if only_empty and not (_is_empty(connection, number) and not instances.has_files(connection, number)):
                     return
                 connection.execute(f"DROP TABLE image_sets_{number}")
                 connection.execute(f"DROP TABLE name_parts_{number}")
+                instances.drop_tables(connection, number)
                 connection.execute("DELETE FROM watermarks WHERE number = ?", (number,))
                 connection.execute("DELETE FROM datastores WHERE number = ?", (number,))
             self._empty_log(connection)
+
+    def find_files(self, datastore_id: str, paths: Sequence[bytes]) -> Mapping[bytes, tuple[int, int]]:
+        """Size in bytes and time of change in ns of each DICOM file that was read before, as it was then.
+
+        Raises DataStoreNotFound.
+        """
+        with self._reading() as connection:
+            return instances.find_files(connection, _number(connection, datastore_id), paths)
+
+    def list_files(self, datastore_id: str, folder: bytes) -> Iterator[bytes]:
+        """The path of each DICOM file in a folder that was read, in their order, a few at once.
+
+        Raises DataStoreNotFound.
+        """
+        last = b""
+        while True:
+            with self._reading() as connection:
+                number = _number(connection, datastore_id)
+                paths = instances.list_files(connection, number, folder, last, _BATCH)
+            if not paths:
+                return
+            yield from paths
+            last = paths[-1]
+
+    def write_files(self, datastore_id: str, files: Iterable[Instance]) -> None:
+        """Keeps what was read from DICOM files, all or nothing. `make_image_sets` makes image sets of them.
+
+        Raises DataStoreNotFound.
+        """
+        with self._writing() as connection, _transaction(connection):
+            instances.write_files(connection, _number(connection, datastore_id), files)
+
+    def forget_files(self, datastore_id: str, paths: Iterable[bytes]) -> int:
+        """Erases what was read from DICOM files, and answers of how many; `make_image_sets` erases image sets.
+
+        Raises DataStoreNotFound.
+        """
+        with self._writing() as connection, _transaction(connection):
+            return instances.forget_files(connection, _number(connection, datastore_id), paths)
+
+    def make_image_sets(
+        self, datastore_id: str, progress: Callable[[MakeResult], object] = lambda _: None
+    ) -> MakeResult:
+        """Brings the image sets of every study up to date whose files have changed, a few studies at once.
+
+        One that is no longer what it was becomes a new version. Stopped anywhere, the next call does the rest.
+        `progress` is told what became of them so far. Raises DataStoreNotFound.
+        """
+        result = MakeResult()
+        with self._writing() as connection:
+            while True:
+                with _transaction(connection):
+                    number = _number(connection, datastore_id)
+                    studies = instances.next_studies(connection, number, _STUDIES)
+                    if not studies:
+                        break
+                    made = _make_studies(connection, number, datastore_id, studies)
+                    if made.inserted or made.updated or made.erased:
+                        _touch(connection, number)
+                result = MakeResult(
+                    result.inserted + made.inserted,
+                    result.updated + made.updated,
+                    result.unchanged + made.unchanged,
+                    result.erased + made.erased,
+                )
+                progress(result)
+            if result.erased:
+                self._empty_log(connection)
+        return result
 
     def close(self) -> None:
         """Give up the file. A search that is running ends first."""
@@ -732,6 +829,81 @@ def _merge_batch(connection: sqlite3.Connection, number: int, batch: Sequence[Ro
     if changed:
         _touch(connection, number)
     return LoadResult(inserted, updated, len(batch) - inserted - updated)
+
+
+def _make_studies(
+    connection: sqlite3.Connection, number: int, datastore_id: str, studies: Collection[str]
+) -> MakeResult:
+    """Brings the image sets of studies up to date with their files."""
+    now = datetime.now(UTC)
+    series = {each for study_uid in studies for each in instances.list_series(connection, number, study_uid)}
+    counts: dict[str, tuple[int, int]] = {}
+    written: list[Row] = []
+    names: set[str | None] = set()
+    inserted = unchanged = erased = 0
+    for series_uid in sorted(series):
+        before = instances.find_made(connection, number, series_uid)
+        for made in instances.make_image_sets(connection, number, series_uid, counts):
+            content = before.pop(made.image_set_id, None)
+            old = connection.execute(
+                f"SELECT {_ROW} FROM image_sets_{number} WHERE image_set_id = ?", (made.image_set_id,)
+            ).fetchone()
+            row = _make_row(datastore_id, made, old, now)
+            if content == made.content and row == old:
+                unchanged += 1
+                continue
+            if old is None:
+                inserted += 1
+            else:
+                names.add(old[_PATIENT_NAME])
+                row = _next_version(row, now)
+            written.append(row)
+            instances.note_made(connection, number, series_uid, made, row[_VERSION], row[_UPDATED])
+        erased += _erase(connection, number, before)
+    connection.executemany(_insert(number), written)
+    _remember_names(connection, number, {row[_PATIENT_NAME] for row in written})
+    _forget_names(connection, number, names)
+    for study_uid in studies:
+        instances.settle_study(connection, number, study_uid)
+    return MakeResult(inserted, len(written) - inserted, unchanged, erased)
+
+
+def _make_row(datastore_id: str, made: instances.MadeImageSet, old: Row | None, now: datetime) -> Row:
+    """The row of an image set: with the version, times and tier that it has, or those of a new one."""
+    row = read_row(
+        ImageSet(datastore_id, made.image_set_id, 1, now, now, None, "FREQUENT_ACCESS", made.is_primary, made.tags)
+    )
+    return row if old is None else (row[0], *old[1:_PRIMARY], *row[_PRIMARY:])
+
+
+def _next_version(row: Row, now: datetime) -> Row:
+    """The row with the version after its own. Its time is never before that of the version before."""
+    changed = list(row)
+    changed[_VERSION] = (row[_VERSION] or 1) + 1
+    changed[_UPDATED] = max(microseconds(now), (row[_UPDATED] or 0) + 1)
+    return tuple(changed)
+
+
+def _erase(connection: sqlite3.Connection, number: int, image_set_ids: Collection[str]) -> int:
+    """Erases image sets, and answers how many there were."""
+    chosen = f"FROM image_sets_{number} WHERE image_set_id IN (SELECT value FROM json_each(?))"
+    ids = (_json_list(image_set_ids),)
+    names = {row[0] for row in connection.execute(f"SELECT patient_name {chosen}", ids)}
+    removed = connection.execute(f"DELETE {chosen}", ids).rowcount
+    _forget_names(connection, number, names)
+    instances.forget_made(connection, number, image_set_ids)
+    return removed
+
+
+def _read_versions(connection: sqlite3.Connection, number: int, image_set: ImageSet) -> Iterator[ImageSetVersion]:
+    """The versions of an image set, newest first."""
+    # Searches do not find locked and deleted image sets, so none is kept.
+    yield ImageSetVersion(image_set.version, image_set.created_at, image_set.updated_at, "ACTIVE")
+    if image_set.version is not None:
+        for version, updated_at in instances.older_versions(
+            connection, number, image_set.image_set_id, image_set.version
+        ):
+            yield ImageSetVersion(version, image_set.created_at, _moment(updated_at), "ACTIVE")
 
 
 def _insert(number: int) -> str:

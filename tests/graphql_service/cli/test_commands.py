@@ -219,8 +219,20 @@ def test_notices_do_not_stop_a_search(loaded: Run) -> None:
             "Error: --store: 'mysql://x' is no store; a store is sqlite:///path/to/file.db",
         ),
         (
-            ["load", ".", "--datastore", "x"],
-            "Error: '.' cannot be loaded: a SOURCE is a file of NDJSON, - for standard input, or healthimaging:ID.",
+            ["load", "three.ndjson", "--full", "--datastore", "x"],
+            "Error: --full takes one SOURCE: a folder, or a healthimaging:ID.",
+        ),
+        (
+            ["load", ".", "three.ndjson", "--full", "--datastore", "x"],
+            "Error: --full takes one SOURCE: a folder, or a healthimaging:ID.",
+        ),
+        (
+            ["load", "three.ndjson", "--reread", "--datastore", "x"],
+            "Error: --reread is for a SOURCE that is a folder of DICOM files.",
+        ),
+        (
+            ["load", "-", "--report", "r", "--datastore", "x"],
+            "Error: --report is for a SOURCE that is a folder of DICOM files.",
         ),
         (
             ["load", "healthimaging:abc", "--datastore", "x"],

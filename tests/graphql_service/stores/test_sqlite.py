@@ -24,7 +24,7 @@ from graphql_service.errors import (
 )
 from graphql_service.image_set import Datastore, ImageSet, ImageSetVersion
 from graphql_service.ordering import place
-from graphql_service.stores import sql, sqlite
+from graphql_service.stores import instances, sql, sqlite
 from graphql_service.stores.base import Answer, Place, Request
 from graphql_service.stores.sqlite import LoadResult, SQLiteStore, read_row
 from tests.graphql_service.stores.contract import check_pages, expected, expected_studies, whole_studies
@@ -787,7 +787,7 @@ def test_a_newer_file_is_refused_by_both_versions(store: SQLiteStore, path: Path
     store.close()
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA user_version = 7")
-    with pytest.raises(StoreFileError, match="its schema is 7, and 2 is the newest that this version reads"):
+    with pytest.raises(StoreFileError, match="its schema is 7, and 3 is the newest that this version reads"):
         SQLiteStore(path)
 
 
@@ -814,7 +814,7 @@ def test_an_older_file_is_brought_up_to_date_in_one_step_or_not_at_all(
             assert answers(upgraded) == [image_set(1)]
     with closing(sqlite3.connect(path)) as connection:
         assert connection.execute("SELECT note FROM datastores").fetchall() == [("new",)]
-        assert connection.execute("PRAGMA user_version").fetchall() == [(3,)]
+        assert connection.execute("PRAGMA user_version").fetchall() == [(4,)]
 
 
 def test_a_file_from_before_there_were_watermarks_is_brought_up_to_date(
@@ -822,6 +822,7 @@ def test_a_file_from_before_there_were_watermarks_is_brought_up_to_date(
 ) -> None:
     with monkeypatch.context() as patched:
         patched.setattr(sqlite, "MIGRATIONS", sqlite.MIGRATIONS[:1])
+        patched.setattr(instances, "create_tables", lambda *_: None)
         with closing(SQLiteStore(path, create=True)) as old:
             old.load(DATASTORE_ID, [image_set(1)])
     with closing(SQLiteStore(path)) as upgraded:
@@ -830,7 +831,7 @@ def test_a_file_from_before_there_were_watermarks_is_brought_up_to_date(
         upgraded.raise_watermark(DATASTORE_ID, "there", START)
         assert upgraded.watermarks(DATASTORE_ID) == {"there": START}
     with closing(sqlite3.connect(path)) as connection:
-        assert connection.execute("PRAGMA user_version").fetchall() == [(2,)]
+        assert connection.execute("PRAGMA user_version").fetchall() == [(3,)]
 
 
 def test_a_damaged_file_is_named(store: SQLiteStore, path: Path) -> None:
