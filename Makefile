@@ -4,8 +4,9 @@
 PYTHON ?= python3
 PORT ?= 8000
 SAMPLE = .imagesets/sample.db
+PORTAL = graphql_service/web/portal
 
-.PHONY: run test client-tests lint schema sample lock clean
+.PHONY: run test client-tests browser-tests portal lint schema sample lock clean
 
 run: .venv/run.stamp
 	.venv/bin/imagesets serve --store "sqlite:///$(SAMPLE)" --sample --port "$(PORT)"
@@ -19,6 +20,19 @@ test: lint
 client-tests: .venv/test.stamp
 	npm ci --prefix tests/clients --no-audit --no-fund
 	.venv/bin/pytest tests/clients
+
+# The pages in Debian's chromium, and whether what is committed is what their sources build. Needs node, npm and chromium.
+browser-tests: .venv/test.stamp
+	npm ci --prefix $(PORTAL) --no-audit --no-fund
+	npm ci --prefix tests/browser --no-audit --no-fund
+	npm run --prefix $(PORTAL) --silent check
+	.venv/bin/pytest tests/browser
+
+# What browsers are served, from its sources. Needs node and npm.
+portal:
+	npm ci --prefix $(PORTAL) --no-audit --no-fund
+	npm run --prefix $(PORTAL) --silent check
+	npm run --prefix $(PORTAL) --silent build
 
 lint: .venv/test.stamp
 	.venv/bin/ruff check
