@@ -67,7 +67,7 @@ async function licences() {
 await rm(out, { recursive: true, force: true });
 await mkdir(out, { recursive: true });
 
-await write("imageset-search.js", await bundle("src/component.ts", { format: "iife" }));
+await write("imageset-search.js", await bundle("src/component.ts", { format: "iife", loader: { ".css": "text" } }));
 await write("portal.js", await bundle("src/portal.ts", { format: "esm" }));
 await write("portal.css", await bundle("src/portal.css"));
 
