@@ -265,8 +265,8 @@ button:focus-visible {
   align-items: baseline;
   flex-wrap: wrap;
   gap: 0 8px;
-  min-height: 24px;
-  padding: 4px 4px 0;
+  min-height: 20px;
+  padding: 2px 4px 0;
   font-size: 13px;
   line-height: 20px;
   color: var(--muted);

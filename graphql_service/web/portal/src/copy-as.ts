@@ -38,6 +38,7 @@ export function openCopyAs(connection: Connection, search: Search): void {
     asking = new AbortController();
     for (const tab of tabs) tab.setAttribute("aria-pressed", String(tab.dataset.language === language));
     note.textContent = language === "GRAPHQL" ? `POST it to ${new URL(connection.endpoint, location.href)}` : "";
+    code.classList.remove("wrapped");
     try {
       text = language === "GRAPHQL" ? writeGraphql(search) : await writeSample(language, asking.signal);
     } catch (error) {
@@ -49,7 +50,9 @@ export function openCopyAs(connection: Connection, search: Search): void {
 
   async function writeSample(language: string, signal: AbortSignal): Promise<string> {
     const { sample, refused } = await loadSample(connection, search, language, signal);
-    return sample ?? `AWS HealthImaging cannot be asked this. ${refused}`;
+    if (sample !== null) return sample;
+    code.classList.add("wrapped");
+    return `AWS HealthImaging cannot be asked this: ${refused}`;
   }
 
   document.body.append(dialog);

@@ -97,7 +97,7 @@ class Portal {
     this.#chart = new Histogram({ choose: (from, to) => this.#chooseDates(from, to) });
     const host = {
       open: (imageSet: ImageSet) => void this.#open(imageSet),
-      sort: (field: Field, direction: "asc" | "desc" | null) => this.#sortBy(field, direction),
+      sort: (field: Field, direction: "asc" | "desc") => this.#sortBy(field, direction),
     };
     this.#table = new ResultsTable(host);
     this.#studies = new StudiesList({
@@ -110,6 +110,7 @@ class Portal {
     ];
     this.#views = views.map(([view, name]) => button(name, { class: "", "data-view": view, onclick: () => this.#group(view) }));
     this.#tools = [
+      button("Sort", { class: "quiet sort", "aria-haspopup": "dialog", onclick: (event: Event) => this.#chooseSort(event) }),
       button("Columns", { "aria-haspopup": "dialog", onclick: (event: Event) => this.#chooseColumns(event) }),
       button("Export", { "aria-haspopup": "dialog", onclick: (event: Event) => this.#chooseExport(event) }),
       button("Copy as code", { "aria-haspopup": "dialog", onclick: () => this.#copyAs() }),
@@ -420,8 +421,7 @@ class Portal {
     this.#table.element.hidden = !rows || this.#view !== "imageSets";
     this.#studies.element.hidden = !rows || this.#view !== "studies";
     for (const view of this.#views) view.setAttribute("aria-pressed", String(view.dataset.view === this.#view));
-    const [columns] = this.#tools;
-    if (columns) columns.hidden = this.#view !== "imageSets";
+    for (const tool of this.#tools) if (tool.textContent === "Columns") tool.hidden = this.#view !== "imageSets";
   }
 
   #group(view: View): void {
@@ -438,8 +438,24 @@ class Portal {
     return { text: this.#shown?.search.query ?? "", canonical: null };
   }
 
-  #sortBy(field: Field, direction: "asc" | "desc" | null): void {
-    this.search(setSort(this.#editable().text, direction && `${field.short} ${direction}`));
+  #sortBy(field: Field, direction: "asc" | "desc"): void {
+    this.search(setSort(this.#editable().text, `${field.short} ${direction}`));
+  }
+
+  /** For screens without room for a table's headers. */
+  #chooseSort(event: Event): void {
+    const [key = DEFAULT_SORT] = this.#shown?.sort ?? [];
+    const fields = inColumnOrder(this.#fields);
+    const option = (value: string, name: string, selected: boolean) => h("option", { value, selected }, name);
+    const field = h("select", { "aria-label": "Sort by" }, fields.map((each) => option(each.name, each.label, each.name === key.field)));
+    const direction = h("select", { "aria-label": "Direction" }, option("asc", "ascending", key.dir === "asc"), option("desc", "descending", key.dir === "desc"));
+    const apply = () => {
+      popover.close();
+      const chosen = fields.find((each) => each.name === field.value);
+      if (chosen) this.#sortBy(chosen, direction.value === "asc" ? "asc" : "desc");
+    };
+    const form = h("div", { class: "choices" }, field, direction, button("Sort", { class: "primary", onclick: apply }));
+    const popover = openPopover(event.currentTarget as HTMLElement, "Sort", form);
   }
 
   #chooseDates(from: string, to: string): void {
@@ -598,9 +614,8 @@ class Portal {
 
   #applyTheme(theme: Theme, shown: HTMLButtonElement): void {
     document.documentElement.dataset.theme = theme;
-    const names: Readonly<Record<Theme, string>> = { system: "Auto", light: "Light", dark: "Dark" };
-    shown.textContent = names[theme];
-    shown.setAttribute("aria-label", `Colours: ${names[theme]}`);
+    const names: Readonly<Record<Theme, string>> = { system: "auto", light: "light", dark: "dark" };
+    shown.textContent = `Theme: ${names[theme]}`;
   }
 }
 

@@ -12,7 +12,7 @@ export interface SortKey {
 
 export interface TableHost {
   open(imageSet: ImageSet): void;
-  sort(field: Field, direction: "asc" | "desc" | null): void;
+  sort(field: Field, direction: "asc" | "desc"): void;
 }
 
 /** What is sorted by where a search does not say. */
