@@ -210,6 +210,8 @@ export class ImagesetSearch extends HTMLElement {
           override: [completionSource(this.#connection, () => this.#scope().datastoreId)],
           activateOnTypingDelay: PAUSE,
           selectOnOpen: false,
+          // None is chosen by itself, so none is taken by mistake: keys count at once.
+          interactionDelay: 0,
           icons: false,
           defaultKeymap: false,
           maxRenderedOptions: 60,
@@ -381,8 +383,12 @@ export class ImagesetSearch extends HTMLElement {
   }
 
   #fix(problem: Problem): void {
-    if (!problem.fix) return;
-    this.query = applyFix(this.query, problem.fix);
+    // A fix is good for the text that it was found in alone.
+    if (!problem.fix || !this.analysis) return;
+    const points = Array.from(this.query);
+    const place = (point: number) => points.slice(0, point).join("").length;
+    const { start, end, text } = problem.fix;
+    this.#view.dispatch({ changes: { from: place(start), to: place(end), insert: text }, userEvent: "input.fix" });
     this.focus();
   }
 
@@ -399,7 +405,7 @@ export class ImagesetSearch extends HTMLElement {
       fixed !== null &&
         h(
           "button",
-          { type: "button", class: "fix", onclick: () => this.#fix(what), "aria-label": `Fix: write ${fixed}` },
+          { type: "button", class: "fix", onclick: () => this.#fix(what) },
           "Fix: ",
           h("code", {}, shorten(fixed)),
         ),

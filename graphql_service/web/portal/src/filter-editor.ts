@@ -179,7 +179,9 @@ function input(value = "", name = "Value", placeholder = ""): HTMLInputElement {
 }
 
 function select(choices: readonly string[], value: string | undefined): HTMLSelectElement {
-  const options = choices.map((choice) => h("option", { value: choice, selected: choice === value }, choice));
+  // What stands there is kept, odd as it may be.
+  const all = value === undefined || choices.includes(value) ? choices : [...choices, value];
+  const options = all.map((choice) => h("option", { value: choice, selected: choice === value }, choice));
   return h("select", { "aria-label": "Value" }, options);
 }
 

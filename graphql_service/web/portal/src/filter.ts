@@ -6,12 +6,13 @@ import {
   type QueryParts,
   type Token,
   isWord,
+  quoteValue,
   readPatternToken,
   readValueToken,
   splitQuery,
   tokenize,
   writePattern,
-  writeValue,
+  writeValue as writeBareValue,
 } from "./query-text.ts";
 
 export type Operator =
@@ -115,6 +116,9 @@ function readOne(field: Field, word: Token | undefined, operands: readonly Token
 /** The filter as a condition of the language; the service says whether its values are good. */
 export function writeFilter({ field, operator, values }: Filter): string {
   const start = `${field.short} ${operator}`;
+  // Odd values of this field are taken in quotes alone.
+  const odd = (value: string) => field.kind === "SEX" && !/^[FMO]$/i.test(value);
+  const writeValue = (value: string) => (odd(value) ? quoteValue(value) : writeBareValue(value));
   const [first = "", second = ""] = values;
   switch (operator) {
     case "is null":

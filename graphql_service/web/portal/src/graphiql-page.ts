@@ -22,6 +22,10 @@ const EXAMPLE = `# Ctrl-Enter (⌘-Enter) runs this,
 # say stands under "Search language".
 
 query Search($search: String!, $first: Int) {
+  searchAnalysis(query: $search) {
+    canonical
+    problems { message suggestions }
+  }
   imageSets(query: $search, first: $first) {
     totalCount { value precision }
     nodes {
@@ -32,10 +36,6 @@ query Search($search: String!, $first: Int) {
       series { modality bodyPart }
     }
     pageInfo { hasNextPage endCursor }
-  }
-  searchAnalysis(query: $search) {
-    canonical
-    problems { message suggestions }
   }
 }
 `;
@@ -75,42 +75,70 @@ const storage = {
   },
 };
 
-interface Language {
+interface Introspected {
   readonly __type: {
     readonly fields: readonly { readonly name: string; readonly args: readonly { name: string; description: string }[] }[];
   };
-  readonly searchFields: readonly {
-    readonly name: string;
-    readonly aliases: readonly string[];
-    readonly operators: readonly string[];
-    readonly description: string;
-  }[];
 }
 
-const LANGUAGE = `{
-  __type(name: "Query") { fields { name args { name description } } }
-  searchFields { name aliases operators description }
-}`;
+interface SearchField {
+  readonly name: string;
+  readonly aliases: readonly string[];
+  readonly operators: readonly string[];
+  readonly description: string;
+}
+
+const DESCRIPTION = `{ __type(name: "Query") { fields { name args { name description } } } }`;
+const FIELDS = "{ searchFields { name aliases operators description } }";
+
+interface Language {
+  /** The description of the `query` argument; empty where the service keeps its schema to itself. */
+  readonly text: string;
+  readonly fields: readonly SearchField[];
+}
+
+/** As `ask`, and where the service wants a token, with the one that is entered then. */
+async function askSignedIn<Data>(query: string): Promise<Data> {
+  for (;;) {
+    try {
+      return await ask<Data>(connection, query, {});
+    } catch (error) {
+      if (!(error instanceof ApiError) || error.code !== "UNAUTHENTICATED") throw error;
+      const token = await askForToken(error.message);
+      if (!token) throw error;
+      connection.token = token;
+    }
+  }
+}
+
+async function loadLanguage(): Promise<Language | Error> {
+  try {
+    const { searchFields: fields } = await askSignedIn<{ searchFields: readonly SearchField[] }>(FIELDS);
+    const described = await ask<Introspected>(connection, DESCRIPTION, {}).catch(() => null);
+    const search = described?.__type.fields.find((field) => field.name === "imageSets");
+    return { fields, text: search?.args.find((argument) => argument.name === "query")?.description ?? "" };
+  } catch (error) {
+    return error as Error;
+  }
+}
 
 function SearchLanguage(): Element {
-  const [language, setLanguage] = React.useState<Language | ApiError | null>(null);
+  const [language, setLanguage] = React.useState<Language | Error | null>(null);
   React.useEffect(() => {
-    ask<Language>(connection, LANGUAGE, {}).then(setLanguage, setLanguage);
+    void loadLanguage().then(setLanguage);
   }, []);
   if (language === null) return e("p", null, "Loading…");
   if (language instanceof Error) return e("p", null, `${language.message} Open this again once that has changed.`);
-  const search = language.__type.fields.find((field) => field.name === "imageSets");
-  const text = search?.args.find((argument) => argument.name === "query")?.description ?? "";
   return e(
     "div",
     { className: "search-language" },
     e("div", { className: "graphiql-doc-explorer-title" }, "Search language"),
-    ...text.split(/\n\n+/).map(block),
+    ...(language.text ? language.text.split(/\n\n+/).map(block) : []),
     e("h3", null, "Fields"),
     e(
       "table",
       null,
-      e("tbody", null, ...language.searchFields.map((field) =>
+      e("tbody", null, ...language.fields.map((field) =>
         e(
           "tr",
           { key: field.name },
@@ -124,7 +152,7 @@ function SearchLanguage(): Element {
 
 /** One block of the description's Markdown: code that is indented, a list, or a paragraph. */
 function block(text: string, index: number): Element {
-  if (text.startsWith("    ")) return e("pre", { key: index }, e("code", null, text.replaceAll(/^ {4}/gm, "").trim()));
+  if (text.startsWith("    ")) return e("pre", { key: index, tabIndex: 0 }, e("code", null, text.replaceAll(/^ {4}/gm, "").trim()));
   if (!text.startsWith("- ")) return e("p", { key: index }, ...inline(text));
   const items = text.split(/\n(?=- )/).map((item) => item.slice(2));
   return e("ul", { key: index }, ...items.map((item, at) => e("li", { key: at }, ...inline(item))));

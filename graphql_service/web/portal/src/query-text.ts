@@ -112,7 +112,11 @@ const KEYWORDS = new Set(["and", "or", "not", "in", "like", "between", "is", "nu
 /** A text as a value: bare where it surely means itself, else in quotes. */
 export function writeValue(text: string): string {
   const bare = BARE.test(text) && !text.includes("..") && !KEYWORDS.has(text.toLowerCase());
-  return bare ? text : `"${text.replaceAll(/["\\]/g, "\\$&")}"`;
+  return bare ? text : quoteValue(text);
+}
+
+export function quoteValue(text: string): string {
+  return `"${text.replaceAll(/["\\]/g, "\\$&")}"`;
 }
 
 /** A pattern as a value: its own backslashes stay. */
