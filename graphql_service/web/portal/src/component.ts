@@ -226,6 +226,7 @@ export class ImagesetSearch extends HTMLElement {
           ]),
         ),
         keymap.of([...completionKeymap, ...historyKeymap, ...defaultKeymap]),
+        EditorView.domEventHandlers({ beforeinput: typeOver }),
         EditorView.updateListener.of((update) => {
           if (!update.docChanged) return;
           this.#insisted = false;
@@ -418,6 +419,17 @@ export class ImagesetSearch extends HTMLElement {
     const spoken = this.#said.textContent ?? "";
     if (this.#heard.textContent !== spoken) this.#heard.textContent = spoken;
   }
+}
+
+/**
+ * Types over what is selected. The browser would do it too, but gives the new text the colours of the old as an inline
+ * style, which a strict policy of the page refuses loudly.
+ */
+function typeOver(event: InputEvent, view: EditorView): boolean {
+  if (event.inputType !== "insertText" || !event.data || view.state.selection.main.empty) return false;
+  view.dispatch(view.state.update(view.state.replaceSelection(event.data), { userEvent: "input.type", scrollIntoView: true }));
+  event.preventDefault();
+  return true;
 }
 
 function shorten(text: string): string {

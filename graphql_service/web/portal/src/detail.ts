@@ -88,7 +88,7 @@ function versions(detail: Detail): HTMLElement {
   const head = ["Version", "State", "Created", "Updated"].map((name) => h("th", { scope: "col" }, name));
   return h(
     "div",
-    { class: "scroll-x" },
+    { class: "scroll-x", tabindex: 0, role: "region", "aria-label": "Versions" },
     h("table", { class: "plain" }, h("thead", {}, h("tr", {}, head)), h("tbody", {}, detail.versions.map(row))),
   );
 }

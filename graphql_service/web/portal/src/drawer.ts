@@ -13,10 +13,11 @@ export class Drawer {
     const close = h("button", { type: "button", class: "quiet cross", "aria-label": "Close", onclick: () => this.close() }, "×");
     this.element = h(
       "aside",
-      { class: "drawer", hidden: true, "aria-label": "Details", onkeydown: (event: KeyboardEvent) => this.#key(event) },
+      { class: "drawer", hidden: true, "aria-label": "Details" },
       h("header", {}, this.#title, close),
       this.#body,
     );
+    document.addEventListener("keydown", (event) => this.#key(event));
   }
 
   /** Opens it, or takes over what is open; the signal aborts once it shows something else. */
@@ -47,7 +48,10 @@ export class Drawer {
     closed();
   }
 
+  /** Escape closes it, but where something else has the focus and an Escape of its own. */
   #key(event: KeyboardEvent): void {
-    if (event.key === "Escape") this.close();
+    const focused = document.activeElement;
+    const ours = !focused || focused === document.body || this.element.contains(focused);
+    if (event.key === "Escape" && ours && !document.querySelector("dialog[open], :popover-open")) this.close();
   }
 }
