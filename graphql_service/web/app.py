@@ -1,4 +1,4 @@
-"""The HTTP application over one store: GraphQL, the pages for browsers, HealthImaging's wire protocol, health, metrics."""
+"""The HTTP application over one store: GraphQL, the pages for browsers, HealthImaging's wire protocol, health."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from graphql_service.web.graphql import create_endpoint
 from graphql_service.web.pages import answer_graphiql
 from graphql_service.web.pages import create_routes as create_page_routes
 from graphql_service.web.service import Load, Service
+
 
 def create_app(store: Store, settings: Settings) -> Starlette:
     """The application over a store that its caller opens and closes. Raises SettingError."""

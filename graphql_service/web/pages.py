@@ -58,10 +58,20 @@ class _Asset:
         object.__setattr__(self, "compressed", gzip.compress(self.content, mtime=0))
 
 
-def create_routes() -> list[Route]:
-    """The routes of the portal and of the files; whether somebody may see data is `/graphql`'s to say."""
+def create_routes(*, graphiql: bool) -> list[Route]:
+    """The routes of the portal, which links to GraphiQL where that is on, and of the files.
+
+    They are open to all: whether somebody may see data is `/graphql`'s to say.
+    """
+    page = _read_page("portal.html")
+    if not graphiql:
+        page = _Asset(page.media_type, page.content.replace(b'data-graphiql="on"', b'data-graphiql="off"'))
+
+    async def portal(request: Request) -> Response:
+        return _answer(request, page, {"cache-control": "no-cache", **_secure({})})
+
     return [
-        Route("/", _answer_portal),
+        Route("/", portal),
         Route("/static/{hash:str}/{name:str}", _answer_hashed),
         Route("/static/{name:str}", _answer_plain),
     ]
@@ -75,19 +85,14 @@ def answer_graphiql(_: Request) -> Response:
     return Response(page, headers=headers, media_type="text/html")
 
 
-# Plain functions run in a worker thread: the first request of a file compresses it.
-def _answer_portal(request: Request) -> Response:
-    return _answer(request, _read_page("portal.html"), {"cache-control": "no-cache", **_secure({})})
-
-
-def _answer_hashed(request: Request) -> Response:
+async def _answer_hashed(request: Request) -> Response:
     asset = _find_asset(request)
     if asset is None or asset.hash != request.path_params["hash"]:
         return PlainTextResponse("no such file\n", 404)
     return _answer(request, asset, {"cache-control": "public, max-age=31536000, immutable"})
 
 
-def _answer_plain(request: Request) -> Response:
+async def _answer_plain(request: Request) -> Response:
     asset = _find_asset(request)
     if asset is None:
         return PlainTextResponse("no such file\n", 404)

@@ -32,12 +32,6 @@ test("the explorer has the documentation, and dialogs keep to the page's policy"
     await page.getByText("Short Keys", { exact: true }).waitFor();
   }));
 
-test("a query in the address is the one that stands there", () =>
-  withPage(`${ADDRESS}/graphql?query=${encodeURIComponent("{ searchFields { name } }")}`, async (page) => {
-    await run(page);
-    await result(page).getByText('"DICOMPatientId"').waitFor();
-  }));
-
 test("a token is asked for, sent, and kept in memory alone", () => {
   const sent = [];
   return open(

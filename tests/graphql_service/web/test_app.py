@@ -3,9 +3,9 @@ from typing import NoReturn
 import pytest
 
 from graphql_service.errors import StoreError
+from graphql_service.settings import Settings
 from graphql_service.stores.sqlite import SQLiteStore
 from graphql_service.web.app import create_app
-from graphql_service.settings import Settings
 from tests.graphql_service.web.conftest import Client
 
 

@@ -21,7 +21,7 @@ FOR_GOOD = "public, max-age=31536000, immutable"
 
 @pytest.fixture
 def get() -> Callable[..., httpx.Response]:
-    app = Starlette(routes=create_routes())
+    app = Starlette(routes=create_routes(graphiql=True))
     app.add_route("/graphql", answer_graphiql)
 
     def get(path: str, **headers: str) -> httpx.Response:

@@ -178,7 +178,6 @@ const languagePlugin = {
 Object.assign(globalThis, { __webpack_nonce__: document.querySelector<HTMLScriptElement>("script[nonce]")?.nonce });
 
 const container = document.querySelector("#graphiql");
-const given = new URLSearchParams(location.search);
 if (container) {
   ReactDOM.createRoot(container).render(
     e(
@@ -189,8 +188,7 @@ if (container) {
         plugins: [languagePlugin],
         visiblePlugin: languagePlugin,
         defaultQuery: EXAMPLE,
-        query: given.get("query") ?? undefined,
-        variables: given.get("query") ? (given.get("variables") ?? undefined) : EXAMPLE_VARIABLES,
+        variables: EXAMPLE_VARIABLES,
         defaultEditorToolsVisibility: "variables",
         showPersistHeadersSettings: false,
         shouldPersistHeaders: false,

@@ -156,7 +156,7 @@ class Portal {
         { "aria-label": "Portal" },
         button("Help", { onclick: () => this.#help() }),
         theme,
-        h("a", { class: "quiet", href: "graphql" }, "GraphiQL"),
+        h("a", { class: "quiet to-graphiql", href: "graphql" }, "GraphiQL"),
       ),
     );
     const toolbar = h(
