@@ -21,8 +21,10 @@ client-tests: .venv/test.stamp
 	npm ci --prefix tests/clients --no-audit --no-fund
 	.venv/bin/pytest tests/clients
 
-# The pages in Debian's chromium, and whether what is committed is what their sources build. Needs node, npm and chromium.
+# The pages in Debian's chromium, and whether what is committed is what their sources build. Needs node and npm; chromium
+# is installed where it is missing, which needs root.
 browser-tests: .venv/test.stamp
+	command -v chromium || { apt-get update && apt-get install --yes --no-install-recommends chromium fonts-dejavu-core; }
 	npm ci --prefix $(PORTAL) --no-audit --no-fund
 	npm ci --prefix tests/browser --no-audit --no-fund
 	npm run --prefix $(PORTAL) --silent check

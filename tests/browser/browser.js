@@ -29,8 +29,9 @@ export async function close() {
   await browser?.close();
 }
 
-/** Opens an address and runs `use(page)`; `expected` are console messages that the test is about. */
-export async function withPage(address, use, { width = 1280, height = 800, colorScheme = "light", before, expected = /^$/ } = {}) {
+/** Opens an address and runs `use(page)`; `origins` are what else may be asked, `expected` the console's
+ * messages that the test is about. */
+export async function withPage(address, use, { width = 1280, height = 800, colorScheme = "light", before, origins = [], expected = /^$/ } = {}) {
   const context = await (await launch()).newContext({
     viewport: { width, height },
     colorScheme,
@@ -38,10 +39,12 @@ export async function withPage(address, use, { width = 1280, height = 800, color
     locale: "en-GB",
     reducedMotion: "reduce",
   });
+  // A page elsewhere that asks this machine needs the person's permission.
+  if (origins.length) await context.grantPermissions(["local-network-access"]);
   const page = await context.newPage();
   page.setDefaultTimeout(15_000);
   const faults = [];
-  const allowed = new Set([new URL(address).origin, ...(before?.origins ?? [])]);
+  const allowed = new Set([new URL(address).origin, ...origins]);
   page.on("request", (request) => {
     const url = new URL(request.url());
     if (url.protocol.startsWith("http") && !allowed.has(url.origin)) faults.push(`foreign request: ${url.href}`);

@@ -11,22 +11,23 @@ const README = await readFile(new URL("../../README.md", import.meta.url), "utf8
 const [, lines] = /```html\n(.*?)```/s.exec(README);
 const PAGE = `<!doctype html><html lang="en"><title>elsewhere</title><main><h1>Elsewhere</h1>${lines}</main></html>`;
 
-/** The page of the other portal, at an address of its own, on the service's origin. */
-const embed = (use, options) => {
-  const before = async (page) => {
-    await page.addInitScript(() => {
-      globalThis.told = [];
-      for (const name of ["search", "results", "failure", "analysis"]) {
-        document.addEventListener(name, ({ type, detail }) => globalThis.told.push({ type, detail }));
-      }
-    });
-    await page.route("**/elsewhere", (route) =>
-      route.fulfill({ contentType: "text/html", body: PAGE.replaceAll("http://127.0.0.1:8000", ADDRESS) }),
-    );
-    await options?.before?.(page);
-  };
-  return withPage(`${ADDRESS}/elsewhere`, use, { ...options, before });
-};
+const { GUARDED, KEY } = process.env;
+
+/** Makes the page of the other portal, which hears what the component tells. */
+async function prepare(page, service) {
+  await page.addInitScript(() => {
+    globalThis.told = [];
+    for (const name of ["search", "results", "failure", "analysis"]) {
+      document.addEventListener(name, ({ type, detail }) => globalThis.told.push({ type, detail }));
+    }
+  });
+  await page.route("**/elsewhere", (route) =>
+    route.fulfill({ contentType: "text/html", body: PAGE.replaceAll("http://127.0.0.1:8000", service) }),
+  );
+}
+
+/** The page at an address of its own, on the service's origin. */
+const embed = (use, options) => withPage(`${ADDRESS}/elsewhere`, use, { ...options, before: (page) => prepare(page, ADDRESS) });
 
 const told = (page, type) =>
   page.waitForFunction((type) => globalThis.told.findLast((one) => one.type === type)?.detail, type).then((it) => it.jsonValue());
@@ -160,27 +161,33 @@ test("a token is sent, and nothing is stored", () =>
     assert.deepEqual(kept, [0, 0, "", "elsewhere"]);
   }));
 
-test("a failure is told with its code", () =>
-  embed(
+test("a page of another origin that the service allows searches it, with a token", () =>
+  withPage(
+    "https://portal.example/elsewhere",
     async (page) => {
-      await type(page, "patient = X");
+      const ask = () => page.evaluate(() => document.querySelector("imageset-search").search());
+      await page.evaluate(() => {
+        document.querySelector("imageset-search").query = "patient = SUBJECT08701";
+      });
+      await ask();
       const { error } = await page
         .waitForFunction(() => {
           const { error } = globalThis.told.findLast(({ type }) => type === "failure")?.detail ?? {};
           return error && { error: { code: error.code, message: error.message } };
         })
         .then((it) => it.jsonValue());
-      assert.deepEqual(error, { code: "UNAUTHENTICATED", message: "an access token is needed" });
+      assert.equal(error.code, "UNAUTHENTICATED");
+      await page.evaluate((key) => {
+        document.querySelector("imageset-search").token = key;
+      }, KEY);
+      await ask();
+      const { imageSets } = await told(page, "results");
+      assert.equal(imageSets.nodes[0].patient.patientId, "SUBJECT08701");
     },
     {
+      origins: [GUARDED],
       expected: /401/,
-      before: (page) =>
-        page.route("**/graphql", (route) =>
-          route.fulfill({
-            status: 401,
-            json: { errors: [{ message: "an access token is needed", extensions: { code: "UNAUTHENTICATED" } }] },
-          }),
-        ),
+      before: (page) => prepare(page, GUARDED),
     },
   ));
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from graphql_service.access.keys import add_bearer_key
+from graphql_service.access.principals import Principal
 from graphql_service.loading.ndjson import RefusedLine, read_lines
 from graphql_service.sample import DATASTORE_ID, open_sample
 from graphql_service.settings import Settings
@@ -49,6 +51,16 @@ def crowded(store_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
         store.create_datastore("other")
         with serve(create_app(store, Settings(max_page=60))) as url:
             yield url
+
+
+@pytest.fixture(scope="session")
+def guarded(store_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """Where a service over the sample is that wants a key, and that another portal's pages may ask; and such a key."""
+    keys = tmp_path_factory.mktemp("keys") / "keys.json"
+    key = add_bearer_key(keys, Principal("reader", frozenset({DATASTORE_ID})))
+    settings = Settings(auth="keys", keys_file=keys, allowed_origins=("https://portal.example",))
+    with closing(SQLiteStore(store_path)) as store, serve(create_app(store, settings)) as url:
+        yield {"GUARDED": url, "KEY": key}
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ import { ADDRESS, ask, close, findBarriers, query, type, withPage } from "./brow
 
 after(close);
 
-const { CSV, NDJSON, CROWDED, HEALTHIMAGING } = process.env;
+const { CSV, NDJSON, CROWDED, GUARDED, HEALTHIMAGING, KEY } = process.env;
 
 const open = (use, { hash = "", address = ADDRESS, ...options } = {}) =>
   withPage(
@@ -411,34 +411,31 @@ test("a page that cannot be continued is told below the rows, and begins again",
   );
 });
 
-test("a token is asked for, sent with everything, and kept in memory alone", () => {
-  const refused = [];
-  const before = (page) =>
-    page.route("**/graphql", (route) => {
-      const { authorization } = route.request().headers();
-      if (authorization === "Bearer opensesame") return route.continue();
-      refused.push(authorization);
-      const error = { message: "an access token is needed", extensions: { code: "UNAUTHENTICATED" } };
-      return route.fulfill({ status: 401, json: { errors: [error] } });
-    });
-  return open(
+test("a token is asked for, sent with everything, and kept in memory alone", () =>
+  withPage(
+    `${GUARDED}/`,
     async (page) => {
       await page.getByRole("dialog", { name: "Sign in" }).waitFor();
       await press(page, "Not now");
       await state(page, "UNAUTHENTICATED").waitFor();
       await press(page, "Enter a token");
-      await page.getByLabel("Access token").fill("opensesame");
+      await page.getByLabel("Access token").fill("wrong");
+      await press(page, "Continue");
+      await page.getByLabel("Access token").fill(KEY);
       await press(page, "Continue");
       await counted(page, "1–50 of 2,001");
-      refused.length = 0;
+      const refused = [];
+      page.on("response", (response) => response.status() === 401 && refused.push(response.url()));
       await search(page, "modality = CT");
       await press(page, "Studies");
       await settled(page);
+      assert.equal((await save(page, /^NDJSON/)).includes("SUBJECT"), true);
       assert.deepEqual(refused, []);
+      const kept = await page.evaluate(() => [localStorage.length, sessionStorage.length, document.cookie]);
+      assert.deepEqual(kept, [0, 0, ""]);
     },
-    { before, expected: /401/ },
-  );
-});
+    { expected: /401/ },
+  ));
 
 test("of several data stores one is chosen, and pages are no larger than the service allows", () =>
   open(
