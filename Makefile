@@ -13,7 +13,7 @@ run: .venv/run.stamp
 
 test: lint
 	.venv/bin/imagesets schema | diff -u schema.graphql -
-	.venv/bin/pytest
+	.venv/bin/pytest --ignore tests/browser
 
 # AWS's own clients (CLI, boto3, the SDK for JavaScript) against a running service. `make test` runs the first two of them;
 # the third needs node and npm.
