@@ -479,6 +479,11 @@ const STATES = {
     await page.locator(".study-head").first().click();
     await page.locator(".study-body tbody tr").first().waitFor();
   },
+  "a typo": async (page) => {
+    await type(page, "pateint = SUBJECT08701 and modality = CT and description like head*");
+    await page.keyboard.press("Escape");
+    await page.locator("imageset-search .said .fix").waitFor();
+  },
   "a filter": (page) => press(page, "+ Filter"),
   "a range of dates": (page) => press(page, "+ Date range"),
   columns: (page) => press(page, "Columns"),

@@ -102,7 +102,11 @@
 }
 
 .editor .cm-editor .cm-placeholder {
+  max-width: 100%;
+  overflow: hidden;
   color: var(--muted);
+  text-overflow: ellipsis;
+  white-space: nowrap;
 }
 
 .editor .cm-editor .cm-lintRange-error {
@@ -280,9 +284,15 @@ button:focus-visible {
   color: var(--warning);
 }
 
+.said > * {
+  max-width: 100%;
+  overflow-wrap: anywhere;
+}
+
 .said button {
   height: auto;
   padding: 0 4px;
+  text-align: left;
   color: var(--accent);
   font-weight: 600;
   text-decoration: underline;

@@ -120,7 +120,6 @@ class Portal {
   }
 
   async start(): Promise<void> {
-    addEventListener("hashchange", () => this.#followAddress());
     addEventListener("popstate", () => this.#followAddress());
     this.#followAddress();
     await this.#prepare();
@@ -329,8 +328,8 @@ class Portal {
     const many = (number: number) => number.toLocaleString("en");
     // When all are shown they are counted, whatever the service has said.
     const total = next === null ? many(rows) : count ? `${many(count.value)}${count.precision === "EXACT" ? "" : "+"}` : "…";
-    const text = rows ? `1–${many(rows)} of ${total}` : next === null ? "None" : "None yet";
-    replace(this.#counted, h("b", {}, text), ` ${rows === 1 && next === null ? what[0] : what[1]}`);
+    if (!rows) return replace(this.#counted, h("b", {}, next === null ? `No ${what[1]}` : `No ${what[1]} yet`));
+    replace(this.#counted, h("b", {}, `1–${many(rows)} of ${total}`), ` ${rows === 1 && next === null ? what[0] : what[1]}`);
   }
 
   #showMore(shown: Shown, complete: boolean): void {
