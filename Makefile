@@ -4,21 +4,37 @@
 PYTHON ?= python3
 PORT ?= 8000
 SAMPLE = .imagesets/sample.db
+PORTAL = graphql_service/web/portal
 
-.PHONY: run test client-tests lint schema sample lock clean
+.PHONY: run test client-tests browser-tests portal lint schema sample lock clean
 
 run: .venv/run.stamp
 	.venv/bin/imagesets serve --store "sqlite:///$(SAMPLE)" --sample --port "$(PORT)"
 
 test: lint
 	.venv/bin/imagesets schema | diff -u schema.graphql -
-	.venv/bin/pytest
+	.venv/bin/pytest --ignore tests/browser
 
 # AWS's own clients (CLI, boto3, the SDK for JavaScript) against a running service. `make test` runs the first two of them;
 # the third needs node and npm.
 client-tests: .venv/test.stamp
 	npm ci --prefix tests/clients --no-audit --no-fund
 	.venv/bin/pytest tests/clients
+
+# The pages in Debian's chromium, and whether what is committed is what their sources build. Needs node and npm; chromium
+# is installed where it is missing, which needs root.
+browser-tests: .venv/test.stamp
+	command -v chromium || { apt-get update && apt-get install --yes --no-install-recommends chromium fonts-dejavu-core; }
+	npm ci --prefix $(PORTAL) --no-audit --no-fund
+	npm ci --prefix tests/browser --no-audit --no-fund
+	npm run --prefix $(PORTAL) --silent check
+	.venv/bin/pytest tests/browser
+
+# What browsers are served, from its sources. Needs node and npm.
+portal:
+	npm ci --prefix $(PORTAL) --no-audit --no-fund
+	npm run --prefix $(PORTAL) --silent check
+	npm run --prefix $(PORTAL) --silent build
 
 lint: .venv/test.stamp
 	.venv/bin/ruff check

@@ -15,6 +15,7 @@ from grammar.printer import canonical, meaning
 from grammar.problems import Problem, QueryError, to_json
 from graphql_service.errors import UnsupportedSearch
 from graphql_service.healthimaging.criteria import CAPABILITIES, criteria_json, to_search_criteria
+from graphql_service.healthimaging.samples import sample
 from graphql_service.planning import Plan, describe_plan, make_plan
 
 _HEALTHIMAGING: Final = "AWS HealthImaging"
@@ -69,6 +70,19 @@ def describe_analysis(analysis: Analysis) -> dict[str, object]:
         "searchCriteria": criteria,
         "plan": plan,
     }
+
+
+def describe_as_code(analysis: Analysis, datastore_id: str, language: str) -> str | None:
+    """The search as code for a client of HealthImaging, in one of the samples' languages.
+
+    None where the query has problems, or where HealthImaging cannot sort as it asks.
+    """
+    if analysis.parsed is None:
+        return None
+    try:
+        return sample(plan_for_healthimaging(analysis.parsed), datastore_id, language)
+    except UnsupportedSearch:
+        return None
 
 
 def plan_for_healthimaging(parsed: Query) -> Plan:

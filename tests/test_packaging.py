@@ -26,9 +26,14 @@ def test_wheel_holds_what_the_code_reads(tmp_path: Path) -> None:
         "grammar/py.typed",
         "graphql_service/py.typed",
         "graphql_service/sample/sample.ndjson.gz",
+        "graphql_service/web/static/graphiql.js",
+        "graphql_service/web/static/imageset-search.js",
+        "graphql_service/web/static/licences.txt",
+        "graphql_service/web/static/portal.html",
         "imagesets-0.1.0.dist-info/entry_points.txt",
         "imagesets-0.1.0.dist-info/licenses/LICENSE",
     } <= names
+    assert not any(name.startswith("graphql_service/web/portal/") for name in names)
     assert {name.split("/")[0] for name in names} == {"grammar", "graphql_service", "imagesets-0.1.0.dist-info"}
 
 
@@ -70,9 +75,17 @@ def test_tests_run_on_what_is_run() -> None:
     assert run - tested == set()
 
 
-def test_the_lock_of_the_javascript_client_has_hashes_and_names_no_host() -> None:
-    packages = json.loads((ROOT / "tests/clients/package-lock.json").read_text())["packages"]
-    assert "node_modules/@aws-sdk/client-medical-imaging" in packages
-    for name, package in packages.items():
-        assert "resolved" not in package
-        assert not name or package["integrity"].startswith("sha512-")
+@pytest.mark.parametrize(
+    ("folder", "package"),
+    [
+        ("tests/clients", "@aws-sdk/client-medical-imaging"),
+        ("tests/browser", "playwright-core"),
+        ("graphql_service/web/portal", "graphiql"),
+    ],
+)
+def test_locks_of_javascript_have_hashes_and_name_no_host(folder: str, package: str) -> None:
+    packages = json.loads((ROOT / folder / "package-lock.json").read_text())["packages"]
+    assert f"node_modules/{package}" in packages
+    for name, locked_package in packages.items():
+        assert "resolved" not in locked_package
+        assert not name or locked_package["integrity"].startswith("sha512-")

@@ -72,7 +72,9 @@ def run(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
 
 
 def test_every_kind_of_block_is_run() -> None:
-    assert {language for language, _ in EXAMPLES} == {"console", "sh", "imagesets", "graphql", "json", "bash", "python"}
+    assert {language for language, _ in EXAMPLES} == {
+        "console", "sh", "imagesets", "graphql", "json", "html", "bash", "python",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("block", blocks("console"))
@@ -144,6 +146,18 @@ def test_graphql_answers_what_is_shown(address: str) -> None:
         assert ask(address, document) == json.loads(shown)
     found = {"edges": [{"node": {"imageSetId": "09876543210987654321098765432109"}}]}
     assert ask(address, aliased)["data"] == {"byVariable": found, "byFilter": found}
+
+
+def test_the_search_box_comes_from_where_the_lines_say(address: str) -> None:
+    [lines] = blocks("html")
+    served = dict(re.findall(r'(src|endpoint|datastore)="([^"]+)"', lines.replace("http://127.0.0.1:8000", address)))
+    with urllib.request.urlopen(served["src"], timeout=20) as answer:  # noqa: S310 - our own
+        assert b'"imageset-search"' in answer.read()
+    document = f'{{ imageSets(datastoreId: "{served["datastore"]}") {{ totalCount {{ value }} }} }}'
+    assert served["endpoint"] == f"{address}/graphql"
+    answered = ask(address, document)
+    assert isinstance(answered, dict)
+    assert answered["data"] == {"imageSets": {"totalCount": {"value": 2_001}}}
 
 
 def test_settings_are_those_that_are_read() -> None:

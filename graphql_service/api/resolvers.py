@@ -13,7 +13,7 @@ from strawberry.types import get_object_definition
 
 from grammar.completion import complete
 from graphql_service import searching
-from graphql_service.analysis import analyse, describe_analysis
+from graphql_service.analysis import analyse, describe_analysis, describe_as_code
 from graphql_service.api.arguments import (
     AfterArgument,
     BeforeArgument,
@@ -200,6 +200,11 @@ async def analyse_search(
     for problem in analysis.problems:
         QUERY_PROBLEMS.labels(problem.code).inc()
     described = await run_sync(describe_analysis, analysis)
+
+    async def write_sample(language: str) -> str | None:
+        datastore = await run_sync(choose_datastore, info.context.store, datastore_id)
+        return describe_as_code(analysis, datastore.datastore_id, language)
+
     return SearchAnalysis(
         canonical=analysis.canonical,
         meaning=JSON(described["meaning"]),
@@ -208,6 +213,7 @@ async def analyse_search(
         problems=[read_problem(query, problem) for problem in analysis.problems],
         search_criteria=cast("list[JSON]", described["searchCriteria"]),
         plan=JSON(described["plan"]),
+        write_sample=write_sample,
     )
 
 

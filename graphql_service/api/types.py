@@ -6,7 +6,7 @@ from asyncio import Future, ensure_future
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import date, datetime, time
 from enum import Enum
-from typing import Final, TypeVar
+from typing import Annotated, Final, TypeVar
 
 import strawberry
 
@@ -513,6 +513,25 @@ def read_completion(query: str, completion: QueryCompletion) -> Completion:
     )
 
 
+@strawberry.enum(description="What a sample is written for.")
+class SampleLanguage(Enum):
+    """The languages of samples: in lower case the names that their own module has."""
+
+    CLI = strawberry.enum_value("cli", description="The AWS CLI, in a shell.")
+    PYTHON = strawberry.enum_value("python", description="Python, with boto3.")
+    JAVASCRIPT = strawberry.enum_value("javascript", description="JavaScript, with the AWS SDK, version 3.")
+    JAVA = strawberry.enum_value("java", description="Java, with the AWS SDK, version 2.")
+    CPP = strawberry.enum_value("cpp", description="C++, with the AWS SDK.")
+
+
+async def _write_sample(
+    root: SearchAnalysis,
+    language: Annotated[SampleLanguage, strawberry.argument(description="What to write it for.")],
+) -> str | None:
+    """Written where it is asked for: most who ask what a query means want none."""
+    return await root.write_sample(language.name.lower())
+
+
 @strawberry.type(description="What a query means, without running it.")
 class SearchAnalysis:
     """What a query means, without running it."""
@@ -531,3 +550,9 @@ class SearchAnalysis:
     plan: JSON | None = strawberry.field(
         description="How HealthImaging would be searched: what it filters, what is checked here, and what it cannot do."
     )
+    sample = strawberry.field(
+        resolver=_write_sample,
+        description="The same search as code for a client of HealthImaging; a comment at its top tells what the client"
+        " has to filter itself. Null where the query has problems, or where HealthImaging cannot sort as asked.",
+    )
+    write_sample: strawberry.Private[Callable[[str], Awaitable[str | None]]]

@@ -1,10 +1,9 @@
-"""The HTTP application over one store: GraphQL, HealthImaging's wire protocol, health, metrics."""
+"""The HTTP application over one store: GraphQL, the pages for browsers, HealthImaging's wire protocol, health."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Final
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -22,21 +21,10 @@ from graphql_service.stores.base import Store
 from graphql_service.web.audit import Audit
 from graphql_service.web.edge import Edge, refuse_path
 from graphql_service.web.graphql import create_endpoint
+from graphql_service.web.pages import answer_graphiql
+from graphql_service.web.pages import create_routes as create_page_routes
 from graphql_service.web.readiness import Readiness
 from graphql_service.web.service import Load, Service
-
-_HOME: Final = """\
-imagesets: search medical image sets by typing.
-
-/graphql   GraphQL: POST, or GET for queries
-/healthz   whether the service is alive
-/readyz    whether its store answers
-/metrics   counts, for Prometheus
-/datastore the wire protocol of AWS HealthImaging, for its own clients (embedded store)
-
-A query to try:
-/graphql?query={imageSets(query:"modality = CT sort updated desc",first:3){nodes{imageSetId updatedAt}}}
-"""
 
 
 def create_app(store: Store, settings: Settings) -> Starlette:
@@ -60,10 +48,11 @@ def create_app(store: Store, settings: Settings) -> Starlette:
         if tracing is not None:
             tracing.close()
 
+    graphiql = answer_graphiql if settings.graphiql else None
     app = Starlette(
         routes=[
-            Route("/", _home),
-            Route("/graphql", create_endpoint(service), methods=["GET", "POST"]),
+            Route("/graphql", create_endpoint(service, graphiql), methods=["GET", "POST"]),
+            *create_page_routes(graphiql=settings.graphiql),
             Route("/healthz", _alive),
             Route("/readyz", Readiness(store).answer),
             Route("/metrics", _metrics),
@@ -85,10 +74,6 @@ def create_app(store: Store, settings: Settings) -> Starlette:
     )
     app.router.redirect_slashes = False
     return app
-
-
-async def _home(_: Request) -> Response:
-    return PlainTextResponse(_HOME)
 
 
 async def _alive(_: Request) -> Response:

@@ -4,8 +4,11 @@ from typing import Any
 
 import pytest
 
+from grammar.parser import parse
+from graphql_service.analysis import plan_for_healthimaging
 from graphql_service.api.node_ids import NodeId
 from graphql_service.errors import InvalidArgument
+from graphql_service.healthimaging.samples import LANGUAGES, sample
 from graphql_service.stores.sqlite import SQLiteStore
 
 DATASTORE = "d" * 32
@@ -301,6 +304,28 @@ def test_an_analysis_answers_a_bad_query_with_its_problems(ask: Any) -> None:
             }
         }
     }
+
+
+SAMPLE = """query ($q: String!, $d: ID) {
+  searchAnalysis(query: $q, datastoreId: $d) {
+    cli: sample(language: CLI) python: sample(language: PYTHON) javascript: sample(language: JAVASCRIPT)
+    java: sample(language: JAVA) cpp: sample(language: CPP)
+  }
+}"""
+
+
+def test_an_analysis_writes_samples(ask: Any) -> None:
+    query = "patient = P1 sort updated"
+    plan = plan_for_healthimaging(parse(query))
+    written = {language: sample(plan, DATASTORE, language) for language in LANGUAGES}
+    assert ask(SAMPLE, q=query, d=DATASTORE) == {"data": {"searchAnalysis": written}}
+    # Where there is one data store it is the one.
+    assert ask(SAMPLE, q=query) == {"data": {"searchAnalysis": written}}
+
+
+@pytest.mark.parametrize("query", ["pateint = P1", "patient = P1 sort name"])
+def test_an_analysis_writes_no_sample_of_what_cannot_be_sent(ask: Any, query: str) -> None:
+    assert ask(SAMPLE, q=query) == {"data": {"searchAnalysis": dict.fromkeys(LANGUAGES)}}
 
 
 def test_an_analysis_refuses_an_unknown_zone(ask: Any) -> None:

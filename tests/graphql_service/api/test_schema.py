@@ -179,6 +179,7 @@ PAGE = "first: Int, after: String, last: Int, before: String"
                 "problems": " -> [Problem!]!",
                 "searchCriteria": " -> [JSON!]!",
                 "plan": " -> JSON",
+                "sample": "language: SampleLanguage! -> String",
             },
         ),
         ("ImageSetOrder", {"field": " -> ImageSetOrderField!", "direction": " -> OrderDirection!"}),

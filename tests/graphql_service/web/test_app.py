@@ -3,7 +3,9 @@ from typing import NoReturn
 import pytest
 
 from graphql_service.errors import StoreError
+from graphql_service.settings import Settings
 from graphql_service.stores.sqlite import SQLiteStore
+from graphql_service.web.app import create_app
 from tests.graphql_service.web.conftest import Client
 
 
@@ -24,10 +26,26 @@ def test_it_says_how_it_is(
     assert client.get("/healthz").text == "alive\n"
 
 
-def test_the_first_page_shows_a_query_that_runs(client: Client) -> None:
-    page = client.get("/").text
-    (line,) = [line for line in page.splitlines() if line.startswith("/graphql?")]
-    assert client.get(line).json()["data"] == {"imageSets": {"nodes": []}}
+def test_a_browser_gets_pages(client: Client) -> None:
+    browser = {"accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+    graphiql, portal = client.get("/graphql", headers=browser), client.get("/", headers=browser)
+    assert "<title>GraphiQL" in graphiql.text
+    assert 'data-graphiql="on"' in portal.text
+    # The pages' own headers stand, the edge adds the others.
+    for page in (graphiql, portal):
+        assert "script-src 'self'" in page.headers["content-security-policy"]
+        assert page.headers["x-frame-options"] == "DENY"
+    # A program that reads anything gets JSON, and so does a browser that asks a query.
+    for headers in ({}, browser):
+        answered = client.get("/graphql", params={"query": "{ __typename }"}, headers=headers)
+        assert answered.json()["data"] == {"__typename": "Query"}
+
+
+def test_graphiql_can_be_off(store: SQLiteStore) -> None:
+    client = Client(create_app(store, Settings(graphiql=False)))
+    browser = {"accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+    assert client.get("/graphql", headers=browser).headers["content-type"] == "application/json"
+    assert 'data-graphiql="off"' in client.get("/", headers=browser).text
 
 
 def test_what_is_not_there_is_an_error_too(client: Client) -> None:

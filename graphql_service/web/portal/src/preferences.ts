@@ -1,0 +1,43 @@
+// How the portal looks, kept by the browser: columns and colours. Nothing of a search or a patient is ever stored.
+
+import { DEFAULT_COLUMNS } from "./fields.ts";
+
+export type Theme = "system" | "light" | "dark";
+
+const COLUMNS = "imagesets.columns";
+const THEME = "imagesets.theme";
+
+export function readColumns(): readonly string[] {
+  const stored = read(COLUMNS)?.split(" ").filter(Boolean);
+  return stored?.length ? stored : DEFAULT_COLUMNS;
+}
+
+export function writeColumns(columns: readonly string[]): void {
+  write(COLUMNS, columns.join(" "));
+}
+
+export function readTheme(): Theme {
+  const stored = read(THEME);
+  return stored === "light" || stored === "dark" ? stored : "system";
+}
+
+export function writeTheme(theme: Theme): void {
+  write(THEME, theme);
+}
+
+// A browser may refuse storage: then the choice holds as long as the page.
+function read(key: string): string | null {
+  try {
+    return localStorage.getItem(key);
+  } catch {
+    return null;
+  }
+}
+
+function write(key: string, value: string): void {
+  try {
+    localStorage.setItem(key, value);
+  } catch {
+    // As above.
+  }
+}

@@ -1,0 +1,26 @@
+"""The pages in a browser: each file of tests is run by node, against a service of its own on this machine."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+FOLDER = Path(__file__).parent
+
+pytestmark = pytest.mark.skipif(
+    not (FOLDER / "node_modules").is_dir() or shutil.which("chromium") is None,
+    reason="needs npm, the network and chromium: `make browser-tests`",
+)
+
+
+@pytest.mark.parametrize("file", sorted(path.name for path in FOLDER.glob("*.test.js")))
+def test_a_page_does_what_its_tests_say(
+    file: str, address: str, crowded: str, healthimaging: str, guarded: dict[str, str], exports: dict[str, str]
+) -> None:
+    addresses = {"ADDRESS": address, "CROWDED": crowded, "HEALTHIMAGING": healthimaging}
+    environ = os.environ | addresses | guarded | exports | {"CHROMIUM": shutil.which("chromium") or ""}
+    command = ["node", "--test", "--test-concurrency=1", str(FOLDER / file)]
+    ran = subprocess.run(command, env=environ, capture_output=True, text=True, check=False, timeout=900)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
