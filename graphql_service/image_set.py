@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -12,8 +13,14 @@ from grammar.values import code, normalise
 #: A stored value as the language compares it; None where it is missing or not of its field's type.
 Value: TypeAlias = str | int | bool | datetime | None
 
+_ID: Final = re.compile("[0-9a-z]{32}")
 _INTEGER_LIMIT: Final = 1 << 63
 _NEVER: Final = datetime.min.replace(tzinfo=UTC)
+
+
+def is_id(text: str) -> bool:
+    """Whether this may be the id of a data store or an image set, as HealthImaging has them: `[0-9a-z]{32}`."""
+    return _ID.fullmatch(text) is not None
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ from typing import Final, TypeAlias
 
 from graphql_service.access.principals import Principal
 from graphql_service.errors import InvalidArgument, SettingError, Unauthenticated
+from graphql_service.image_set import is_id
 
 _VERSION: Final = 1
 #: More than 30,000 keys, in bytes.
@@ -36,7 +37,6 @@ _AUTHORIZATION: Final = re.compile("(?i:bearer) +(imagesets_([0-9a-f]{16})_[0-9a
 _BEARER_ID: Final = re.compile("[0-9a-f]{16}")
 _WIRE_ID: Final = re.compile("IMAGESETS[0-9A-F]{16}")
 _SECRET: Final = re.compile("[0-9a-f]{64}")
-_DATASTORE_ID: Final = re.compile("[0-9a-z]{32}")
 
 _logger = logging.getLogger(__name__)
 
@@ -310,7 +310,7 @@ def _read_datastores(entry: object) -> frozenset[str] | None:
         case None:
             return None
         case [*ids]:
-            found = [each for each in ids if isinstance(each, str) and _DATASTORE_ID.fullmatch(each)]
+            found = [each for each in ids if isinstance(each, str) and is_id(each)]
             if len(found) == len(ids):
                 return frozenset(found)
     raise ValueError

@@ -24,6 +24,7 @@ import jwt
 
 from graphql_service.access.principals import Principal
 from graphql_service.errors import Unauthenticated
+from graphql_service.image_set import is_id
 from graphql_service.settings import Settings, is_loopback, is_secure
 
 #: How far the issuer's clock may be from this machine's, in seconds.
@@ -40,7 +41,6 @@ ANSWER_LIMIT: Final = 1_000_000
 
 _TOKEN_LIMIT: Final = 16_384
 _AUTHORIZATION: Final = re.compile(f"(?i:bearer) +([0-9A-Za-z_=.-]{{1,{_TOKEN_LIMIT}}})")
-_DATASTORE_ID: Final = re.compile("[0-9a-z]{32}")
 _REQUIRED: Final = ["exp", "iat", "iss", "aud", "sub"]
 
 #: What each type of key, with its curve, may verify. Nothing with a shared secret, and not "none".
@@ -137,7 +137,7 @@ class OIDCAccess:
                 return frozenset()
             case "*":
                 return None
-            case [*ids] if all(isinstance(each, str) and _DATASTORE_ID.fullmatch(each) for each in ids):
+            case [*ids] if all(isinstance(each, str) and is_id(each) for each in ids):
                 return frozenset(ids)
         raise _invalid(f"its '{self._claim}' is neither a list of data store ids nor '*'")
 

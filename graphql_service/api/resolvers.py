@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from asyncio import gather
 from datetime import datetime
-from typing import Annotated, Final, cast
+from typing import Annotated, cast
 
 import strawberry
 from anyio.to_thread import run_sync
@@ -54,11 +53,10 @@ from graphql_service.api.types import (
 )
 from graphql_service.errors import InvalidArgument, InvalidCursor, LimitExceeded
 from graphql_service.histogram import BUCKET_LIMIT
+from graphql_service.image_set import is_id
 from graphql_service.metrics import QUERY_PROBLEMS
 from graphql_service.paging import Page, read_page_request, read_page_size
 from graphql_service.searching import Inquiry, choose_datastore, read_zone
-
-_DATASTORE_ID: Final = re.compile("[0-9a-z]{32}")
 
 
 async def search_image_sets(
@@ -166,7 +164,7 @@ async def find_datastore(
 ) -> Datastore | None:
     """Found by either of its ids."""
     datastore_id: str = id
-    if not _DATASTORE_ID.fullmatch(datastore_id):
+    if not is_id(datastore_id):
         node_id = read_node_id(datastore_id)
         if node_id.type != "Datastore":
             return None

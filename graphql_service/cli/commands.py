@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-import re
 import shlex
 import signal
 import socket
@@ -45,7 +44,7 @@ from graphql_service.errors import (
     UnsupportedSearch,
 )
 from graphql_service.healthimaging.samples import LANGUAGES
-from graphql_service.image_set import ImageSet
+from graphql_service.image_set import ImageSet, is_id
 from graphql_service.loading.ndjson import read_lines
 from graphql_service.paging import DEFAULT_PAGE, Page
 from graphql_service.sample import DATASTORE_ID, DATASTORE_NAME, open_sample
@@ -65,7 +64,6 @@ _WRONG_ARGUMENTS: Final = (DataStoreNotFound, InvalidArgument, SettingError, Uns
 
 _STDIN: Final = "-"
 _HEALTHIMAGING: Final = "healthimaging:"
-_DATASTORE_ID: Final = re.compile("[0-9a-z]{32}")
 #: So many refused lines or files of a source are named; the others are counted.
 _NAMED: Final = 20
 _GRACE_SECONDS: Final = 5
@@ -322,7 +320,7 @@ def explain(
 ) -> int:
     """Say what QUERY means and how it is answered, without running it."""
     datastore_id = datastore or DATASTORE_ID
-    if not _DATASTORE_ID.fullmatch(datastore_id):
+    if not is_id(datastore_id):
         # Only a name has to be looked up.
         with closing(_open_store(url)) as store:
             datastore_id = find_datastore(store, datastore).datastore_id
@@ -420,7 +418,7 @@ def _load_sources(
 def _check_source(source: str) -> None:
     """Refuses what cannot be loaded before anything is: a data store is not made for a mistyped file."""
     if source.startswith(_HEALTHIMAGING):
-        if not _DATASTORE_ID.fullmatch(source.removeprefix(_HEALTHIMAGING)):
+        if not is_id(source.removeprefix(_HEALTHIMAGING)):
             raise click.UsageError(f"'{source}' names no data store: its id has 32 digits and lower-case letters.")
         # boto3 is slow to import.
         from graphql_service.healthimaging.client import open_client

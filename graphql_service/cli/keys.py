@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Sequence
 from contextlib import closing
-from typing import Final
 
 import click
 from rich.box import SIMPLE_HEAD
@@ -17,10 +15,9 @@ from graphql_service.access.keys import BearerKey, add_bearer_key, add_wire_key,
 from graphql_service.access.principals import Principal
 from graphql_service.cli.pages import find_datastore
 from graphql_service.cli.results import OutputConsole, printable
+from graphql_service.image_set import is_id
 from graphql_service.settings import Settings, read_settings
 from graphql_service.stores import open_store
-
-_DATASTORE_ID: Final = re.compile("[0-9a-z]{32}")
 
 
 @click.group()
@@ -81,7 +78,7 @@ def remove(*, name: str) -> None:
 
 def _find_datastores(words: Sequence[str], settings: Settings) -> frozenset[str]:
     """The ids that are given, and those of the names, for which the store is looked into."""
-    ids = {word for word in words if _DATASTORE_ID.fullmatch(word)}
+    ids = {word for word in words if is_id(word)}
     if names := [word for word in words if word not in ids]:
         with closing(open_store(settings.store, settings)) as store:
             ids |= {find_datastore(store, name).datastore_id for name in names}

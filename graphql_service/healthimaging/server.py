@@ -43,7 +43,7 @@ from graphql_service.errors import (
     UnsupportedSearch,
 )
 from graphql_service.healthimaging.criteria import from_search_criteria, to_search_criteria
-from graphql_service.image_set import Datastore, ImageSet, ImageSetVersion, read_integer, to_summary
+from graphql_service.image_set import Datastore, ImageSet, ImageSetVersion, is_id, read_integer, to_summary
 from graphql_service.paging import FINGERPRINT_SIZE, Cursor, PageRequest, read_cursor
 from graphql_service.searching import Inquiry, read_of, search
 from graphql_service.stores.base import Place, Store
@@ -51,7 +51,6 @@ from graphql_service.stores.base import Place, Store
 _JSON: Final = "application/json"
 #: [?] How many a page holds when `maxResults` does not say: here as many as it may say.
 _PAGE: Final = 50
-_ID: Final = re.compile("[0-9a-z]{32}")
 _VERSION: Final = re.compile("[0-9]+")
 _COUNT: Final = re.compile("[0-9]{1,2}")
 #: The longest token of the service's own model.
@@ -221,7 +220,7 @@ def _refuse(error: Exception) -> _Refused:
 
 
 def _read_id(name: str, value: str) -> str:
-    if _ID.fullmatch(value) is None:
+    if not is_id(value):
         raise InvalidArgument(f"'{name}' must be 32 digits and lower-case letters.")
     return value
 

@@ -7,7 +7,6 @@ SearchImageSets is no line: `jq` makes lines of it.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -17,7 +16,7 @@ from typing import IO, Any, Final
 
 import orjson
 
-from graphql_service.image_set import ImageSet, read_integer, to_summary
+from graphql_service.image_set import ImageSet, is_id, read_integer, to_summary
 
 #: The longest line, in bytes, that is read. HealthImaging's own summaries are under 10 kB.
 LINE_LIMIT: Final = 1_000_000
@@ -27,7 +26,6 @@ JQ_ANSWER: Final = "jq -c '.imageSetsMetadataSummaries[]'"
 _JQ_ARRAY: Final = "jq -c '.[]'"
 
 _BYTE_ORDER_MARK: Final = "\ufeff".encode()
-_IMAGE_SET_ID: Final = re.compile("[0-9a-z]{32}")
 _TIERS: Final = (None, "FREQUENT_ACCESS", "ARCHIVE_INSTANT_ACCESS")
 _TIMES: Final = ("createdAt", "updatedAt", "lastAccessedAt")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -96,7 +94,7 @@ def _read_object(line: bytes) -> dict[str, Any]:
 def _read_summary(line: bytes, datastore_id: str) -> ImageSet:
     get = _read_object(line).get
     image_set_id, tier, primary, tags = get("imageSetId"), get("storageTier"), get("isPrimary"), get("DICOMTags")
-    if not isinstance(image_set_id, str) or _IMAGE_SET_ID.fullmatch(image_set_id) is None:
+    if not isinstance(image_set_id, str) or not is_id(image_set_id):
         raise _Refused("imageSetId must be 32 digits and lower-case letters")
     if tier not in _TIERS:
         raise _Refused("storageTier must be FREQUENT_ACCESS or ARCHIVE_INSTANT_ACCESS")

@@ -7,7 +7,6 @@ with its capabilities and scans.
 from __future__ import annotations
 
 import json
-import re
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -28,12 +27,11 @@ from graphql_service.errors import (
 )
 from graphql_service.healthimaging.client import HealthImagingClient, Structure, open_client
 from graphql_service.healthimaging.criteria import CAPABILITIES, to_search_criteria
-from graphql_service.image_set import Datastore, ImageSet, ImageSetVersion, Study, utc
+from graphql_service.image_set import Datastore, ImageSet, ImageSetVersion, Study, is_id, utc
 from graphql_service.settings import Settings
 from graphql_service.stores.base import METADATA_LIMIT, Answer, Capabilities, Request
 from graphql_service.studies import read_study
 
-_ID: Final = re.compile("[0-9a-z]{32}")
 _PAGE: Final = 50
 _WORKERS: Final = 8
 _INSTANT: Final = timedelta(microseconds=1)
@@ -94,7 +92,7 @@ class HealthImagingStore:
 
     def datastore(self, datastore_id: str) -> Datastore | None:
         """One data store by its id, known for half a minute; None where there is none."""
-        if not _ID.fullmatch(datastore_id):
+        if not is_id(datastore_id):
             return None
         try:
             return self._datastores.get(datastore_id, lambda: _read_datastore(self._client.get_datastore(datastore_id)))
@@ -217,7 +215,7 @@ class HealthImagingStore:
 
         A second attempt is for one that was changed between the two calls.
         """
-        if not _ID.fullmatch(image_set_id):
+        if not is_id(image_set_id):
             return None
         for _ in range(2):
             properties = self._client.get_image_set(datastore_id, image_set_id)
@@ -269,7 +267,7 @@ def read_summary(datastore_id: str, summary: Structure) -> ImageSet:
 
 def _proper(image_set_ids: Sequence[str]) -> list[str]:
     """Each id once, without those that no id can be."""
-    return [each for each in dict.fromkeys(image_set_ids) if _ID.fullmatch(each)]
+    return [each for each in dict.fromkeys(image_set_ids) if is_id(each)]
 
 
 def _read_version(properties: Structure) -> ImageSetVersion:

@@ -9,7 +9,6 @@ one can be loaded before its indexes are built, and be erased whole.
 
 from __future__ import annotations
 
-import re
 import sqlite3
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -44,6 +43,7 @@ from graphql_service.image_set import (
     ImageSet,
     ImageSetVersion,
     Study,
+    is_id,
     read_code,
     read_date,
     read_integer,
@@ -64,7 +64,6 @@ Migration: TypeAlias = Callable[[sqlite3.Connection], object]
 #: In the file's header, so that a file can be told from any other program's: "ImgS".
 APPLICATION_ID: Final = 0x496D6753
 
-DATASTORE_ID: Final = re.compile("[0-9a-z]{32}")
 
 _BUSY_SECONDS: Final = 10.0
 #: 16 MB: building indexes was slower with more.
@@ -209,7 +208,7 @@ class SQLiteStore:
 
         Raises DataStoreNotFound, and InvalidArgument where they have more than `METADATA_LIMIT` bytes together.
         """
-        wanted = [each for each in image_set_ids if DATASTORE_ID.fullmatch(each)]
+        wanted = [each for each in image_set_ids if is_id(each)]
         with self._reading() as connection:
             number = _number(connection, datastore_id)
             return instances.read_metadata(connection, number, datastore_id, wanted, METADATA_LIMIT)
@@ -323,7 +322,7 @@ class SQLiteStore:
         A new one that is made by id is named `name`, or after its id. Raises InvalidArgument for a name that is empty,
         longer than 256 characters, or taken.
         """
-        named = DATASTORE_ID.fullmatch(id_or_name) is None
+        named = not is_id(id_or_name)
         name = id_or_name if named else name or id_or_name
         if read_text(name) != name or not name.strip() or len(name) > 256:
             raise InvalidArgument("a data store's name has 1 to 256 characters")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -10,10 +9,9 @@ from typing import Final
 from uuid import uuid4
 
 from grammar.criteria import Condition
-from graphql_service.image_set import Datastore, ImageSet, ImageSetVersion, Study
+from graphql_service.image_set import Datastore, ImageSet, ImageSetVersion, Study, is_id
 from graphql_service.stores.base import Answer, Capabilities, Request, Store
 
-_ID: Final = re.compile("[0-9a-z]{32}")
 #: An id that no store has: what is hidden is asked for under it.
 _NOWHERE: Final = uuid4().hex
 
@@ -87,4 +85,4 @@ class VisibleStore:
 
     def _seen(self, datastore_id: str) -> str:
         """The id to ask the store for. What is no id names no data store, and keeps its own error."""
-        return datastore_id if datastore_id in self.datastore_ids or not _ID.fullmatch(datastore_id) else _NOWHERE
+        return datastore_id if datastore_id in self.datastore_ids or not is_id(datastore_id) else _NOWHERE

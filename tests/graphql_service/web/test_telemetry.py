@@ -4,8 +4,10 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +18,7 @@ import pytest
 
 from graphql_service.image_set import ImageSet
 from graphql_service.stores.sqlite import SQLiteStore
-from tests.graphql_service.web.conftest import DATASTORE
+from tests.graphql_service.web.conftest import DATASTORE, JSON
 
 #: What is stored of a patient, and what is asked for; the second names a patient too.
 STORED = {
@@ -130,7 +132,27 @@ def test_no_patient_value_is_told(run: Run) -> None:
 
 
 def test_a_stop_lets_what_runs_end(run: Run) -> None:
-    with httpx.Client() as client:
-        assert client.get(f"{run.url}/readyz").text == "ready\n"
+    """A request whose body is still on its way when the service is stopped is answered; no new one comes in."""
+    body = json.dumps({"query": "{ imageSets { nodes { version } } }"}).encode()
+    head = f"POST /graphql HTTP/1.1\r\nHost: localhost\r\nContent-Type: {JSON}\r\nContent-Length: {len(body)}\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", httpx.URL(run.url).port or 80), timeout=20) as running:
+        running.sendall(head.encode() + body[:10])
+        assert httpx.get(f"{run.url}/readyz").text == "ready\n"
         run.process.send_signal(signal.SIGTERM)
-        assert run.process.wait(10) in (0, -signal.SIGTERM)
+        while listens(run.url):
+            time.sleep(0.05)
+        running.sendall(body[10:])
+        answered = running.makefile("rb").read()
+    assert answered.startswith(b"HTTP/1.1 200 OK")
+    assert b'{"data":{"imageSets":{"nodes":[{"version":1}]}},' in answered
+    assert run.process.wait(10) == 0
+    # The store was closed: its log is gone.
+    assert sorted(path.name for path in run.folder.iterdir()) == ["audit.log", "store.db"]
+
+
+def listens(url: str) -> bool:
+    try:
+        httpx.get(f"{url}/healthz")
+    except httpx.ConnectError:
+        return False
+    return True
