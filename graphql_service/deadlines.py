@@ -1,6 +1,7 @@
 """When the work on a request must end: set once where the request comes in, heeded by the stores that may take long.
 
 It travels with the context: into worker threads that are started with a copy of it, and by `keep` into any others.
+Where all other requests wait meanwhile, work can be asked to be brief or not to be done at all.
 """
 
 from __future__ import annotations
@@ -16,6 +17,11 @@ _From = TypeVar("_From")
 _To = TypeVar("_To")
 
 _EXPIRES: Final[ContextVar[float]] = ContextVar("expires", default=inf)
+_BRIEF: Final[ContextVar[bool]] = ContextVar("brief", default=False)
+
+
+class NotBrief(Exception):
+    """Work that was asked to be brief would not have been: it has to be done again, where it may take its time."""
 
 
 def expires() -> float:
@@ -31,6 +37,21 @@ def limit_time(seconds: float) -> Iterator[None]:
         yield
     finally:
         _EXPIRES.reset(token)
+
+
+def is_brief() -> bool:
+    """Whether the work is asked to be brief: about a millisecond, without waiting for anybody; else NotBrief."""
+    return _BRIEF.get()
+
+
+@contextmanager
+def be_brief() -> Iterator[None]:
+    """Asks the work within to be brief, or to raise NotBrief."""
+    token = _BRIEF.set(True)
+    try:
+        yield
+    finally:
+        _BRIEF.reset(token)
 
 
 def keep(work: Callable[[_From], _To]) -> Callable[[_From], _To]:

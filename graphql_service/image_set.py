@@ -15,6 +15,7 @@ Value: TypeAlias = str | int | bool | datetime | None
 
 _ID: Final = re.compile("[0-9a-z]{32}")
 _INTEGER_LIMIT: Final = 1 << 63
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _NEVER: Final = datetime.min.replace(tzinfo=UTC)
 
 
@@ -124,7 +125,7 @@ def read_text(stored: object) -> str | None:
     """A stored text in NFC; None where it is no text, empty, or holds NUL or lone surrogates, which no query can."""
     if not isinstance(stored, str) or not stored:
         return None
-    if not stored.isascii() and any("\ud800" <= character <= "\udfff" for character in stored):
+    if not stored.isascii() and _SURROGATE.search(stored):
         return None
     return None if "\0" in stored else normalise(stored)
 

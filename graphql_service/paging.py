@@ -9,17 +9,18 @@ from __future__ import annotations
 import base64
 import binascii
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from types import NoneType
 from typing import Any, Final
 
 from grammar.criteria import Search
+from grammar.fields import FieldType
 from grammar.problems import Problem
 from graphql_service.errors import InvalidArgument, InvalidCursor
 from graphql_service.image_set import ImageSet, Study
-from graphql_service.stores.base import Place
+from graphql_service.stores.base import Columns, Place
 
 DEFAULT_PAGE: Final = 50
 FINGERPRINT_SIZE: Final = 16
@@ -65,12 +66,32 @@ class Cursor:
 
     def encode(self) -> str:
         """The cursor as URL-safe text without padding."""
-        parts = [bytes([_VERSION]), self.fingerprint, _NUMBER.pack(microseconds(self.dated))]
+        parts = [_pack_search(self.fingerprint, self.dated)]
         parts += map(_pack, (*self.place.values, self.place.image_set_id))
         if self.progress is not None:
             members = self.progress.found, self.progress.ties, self.progress.token, self.progress.passed
             parts += [_PROGRESS, *map(_pack, members)]
-        return base64.urlsafe_b64encode(b"".join(parts)).decode("ascii").rstrip("=")
+        return _encode(parts)
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnCursors:
+    """The cursors of rows that are known by their columns, each made when it is asked for.
+
+    `keys` are the columns of the sort, as `stores.base.Columns` has them, each with the type of its field.
+    """
+
+    fingerprint: bytes
+    dated: datetime
+    keys: Sequence[tuple[FieldType, Sequence[Any]]]
+    image_set_ids: Sequence[str]
+
+    def encode(self, rows: Iterable[int]) -> list[str]:
+        """The cursors of these rows, by their numbers."""
+        search = _pack_search(self.fingerprint, self.dated)
+        keys = [(_COLUMN_PACKERS.get(field_type, _pack), column) for field_type, column in self.keys]
+        ids = self.image_set_ids
+        return [_encode((search, *[pack(column[row]) for pack, column in keys], _pack_text(ids[row]))) for row in rows]
 
 
 def read_cursor(text: str) -> Cursor:
@@ -104,6 +125,34 @@ def _pack_text(value: str) -> bytes:
     text = value.encode()
     return b"s" + _LENGTH.pack(len(text)) + text
 
+
+def _pack_search(fingerprint: bytes, dated: datetime) -> bytes:
+    return bytes([_VERSION]) + fingerprint + _NUMBER.pack(microseconds(dated))
+
+
+def _encode(parts: Iterable[bytes]) -> str:
+    return base64.urlsafe_b64encode(b"".join(parts)).decode("ascii").rstrip("=")
+
+
+def _pack_instant(since_1970: int | None) -> bytes:
+    return b"n" if since_1970 is None else b"u" + _NUMBER.pack(since_1970)
+
+
+def _pack_wall_clock(since_1970: int | None) -> bytes:
+    return b"n" if since_1970 is None else b"w" + _NUMBER.pack(since_1970)
+
+
+def _pack_truth(value: int | None) -> bytes:
+    return _pack(None if value is None else bool(value))
+
+
+#: Of the types whose values stand in columns as numbers.
+_COLUMN_PACKERS: Final[Mapping[FieldType, Callable[[Any], bytes]]] = {
+    FieldType.INSTANT: _pack_instant,
+    FieldType.WALL_CLOCK: _pack_wall_clock,
+    FieldType.DATE: _pack_wall_clock,
+    FieldType.BOOLEAN: _pack_truth,
+}
 
 #: By type, since a page packs some values for each of its rows.
 _PACKERS: Final[Mapping[type, Callable[[Any], bytes]]] = {
@@ -253,6 +302,11 @@ class Page:
     studies: tuple[Study, ...] = ()
 
     @property
+    def image_set_ids(self) -> tuple[str, ...]:
+        """The ids of its image sets."""
+        return tuple(image_set.image_set_id for image_set in self.image_sets)
+
+    @property
     def start_cursor(self) -> str | None:
         """Where reading backward goes on."""
         return self.cursors[0] if self.cursors else None
@@ -261,3 +315,34 @@ class Page:
     def end_cursor(self) -> str | None:
         """Where reading forward goes on."""
         return self.resume or (self.cursors[-1] if self.cursors else None)
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnPage:
+    """One page as `Page` has it, of some fields of its image sets alone; the store answered it with one request."""
+
+    columns: Columns
+    cursors: ColumnCursors
+    has_next_page: bool
+    has_previous_page: bool
+    scanned: int
+    notices: tuple[Problem, ...]
+    dated: datetime
+    search: Search
+    requests: int = 1
+    complete: bool = True
+
+    @property
+    def image_set_ids(self) -> tuple[str, ...]:
+        """The ids of its image sets."""
+        return tuple(self.columns.values["imageSetId"])
+
+    @property
+    def start_cursor(self) -> str | None:
+        """Where reading backward goes on."""
+        return self.cursors.encode((0,))[0] if self.columns.count else None
+
+    @property
+    def end_cursor(self) -> str | None:
+        """Where reading forward goes on."""
+        return self.cursors.encode((self.columns.count - 1,))[0] if self.columns.count else None

@@ -6,11 +6,11 @@ Every door (GraphQL, the command line) comes through `search`, `search_studies` 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from hashlib import blake2b
-from typing import Final
+from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
 
 from grammar.criteria import Comparison, Condition, Everything, Operator, Search, SortKey, conjunction
@@ -24,10 +24,10 @@ from graphql_service.errors import DataStoreNotFound, InvalidArgument, InvalidCu
 from graphql_service.image_set import Datastore, Study, make_study
 from graphql_service.metrics import SCAN_REQUESTS, SCANNED
 from graphql_service.ordering import place
-from graphql_service.paging import FINGERPRINT_SIZE, Cursor, Page, PageRequest
+from graphql_service.paging import FINGERPRINT_SIZE, ColumnCursors, ColumnPage, Cursor, Page, PageRequest
 from graphql_service.planning import make_plan
 from graphql_service.scanning import Mark, scan
-from graphql_service.stores.base import Place, Request, Store
+from graphql_service.stores.base import Columns, ColumnStore, Place, Request, Store
 from graphql_service.studies import STUDY_UID, scan_studies, study_uid
 
 #: Newest first, as SearchImageSets answers when it is asked for no order.
@@ -62,9 +62,11 @@ class TotalCount:
     exact: bool
 
 
-def read_of(operation: str, inquiry: Inquiry, page: Page, image_set_ids: tuple[str, ...] | None = None) -> Reading:
+def read_of(
+    operation: str, inquiry: Inquiry, page: Page | ColumnPage, image_set_ids: tuple[str, ...] | None = None
+) -> Reading:
     """What the audit log holds of a page: its image sets, or those that were told instead of them."""
-    ids = tuple(image_set.image_set_id for image_set in page.image_sets) if image_set_ids is None else image_set_ids
+    ids = page.image_set_ids if image_set_ids is None else image_set_ids
     return Reading(operation, inquiry.datastore_id, ids, page.search, inquiry.time_zone, page.dated)
 
 
@@ -116,32 +118,11 @@ def search_studies(
 
 
 def _search(store: Store, inquiry: Inquiry, page_request: PageRequest, now: datetime | None, *, studies: bool) -> Page:
-    zone = read_zone(inquiry.time_zone)
-    written, notices = _read(inquiry)
-    fingerprint = _fingerprint(inquiry.datastore_id, zone, written, studies=studies)
-    cursors = [cursor for cursor in (page_request.after, page_request.before) if cursor is not None]
-    for cursor in cursors:
-        _check(cursor, fingerprint, written.sort, scanned=store.capabilities.tokens)
-    instant = cursors[0].dated if cursors else now or datetime.now(UTC)
-    dated = _date(inquiry, written, zone, instant)
-    if len(cursors) == 2 and _date(inquiry, written, zone, cursors[1].dated) != dated:
-        raise InvalidCursor("'after' and 'before' come from searches of different days: use cursors of one search")
+    written, dated, fingerprint, instant, notices = _begin(store, inquiry, page_request, now, studies=studies)
     if store.capabilities.tokens:
         return _scan(store, inquiry, page_request, written, dated, fingerprint, instant, notices, studies=studies)
     size = page_request.size
-    answer = store.fetch(
-        Request(
-            inquiry.datastore_id,
-            dated.where,
-            dated.sort,
-            # An empty page still says whether there is more.
-            limit=max(size, 1),
-            after=None if page_request.after is None else page_request.after.place,
-            before=None if page_request.before is None else page_request.before.place,
-            backward=page_request.backward,
-            studies=studies,
-        )
-    )
+    answer = store.fetch(_make_request(inquiry.datastore_id, dated, page_request, studies=studies))
     image_sets = answer.image_sets if size else ()
     more = answer.more if size else bool(answer.image_sets)
     return Page(
@@ -155,6 +136,70 @@ def _search(store: Store, inquiry: Inquiry, page_request: PageRequest, now: date
         notices=notices,
         dated=instant,
         search=written,
+    )
+
+
+def search_columns(
+    store: ColumnStore, inquiry: Inquiry, page_request: PageRequest, fields: Collection[str]
+) -> ColumnPage:
+    """The same page, of these fields (or `TAGS`) and those of its cursors alone. Raises as `search` does.
+
+    The page request has no cursor at the end that is read towards.
+    """
+    written, dated, fingerprint, instant, notices = _begin(store, inquiry, page_request, None, studies=False)
+    size, request = page_request.size, _make_request(inquiry.datastore_id, dated, page_request, studies=False)
+    keys = [key.field for key in dated.sort]
+    found = store.fetch_columns(request, tuple(dict.fromkeys((*fields, *keys, "imageSetId"))))
+    more = found.more if size else found.count > 0
+    return ColumnPage(
+        columns=found if size else Columns(dict.fromkeys(found.values, ()), 0, more=more),
+        cursors=ColumnCursors(
+            fingerprint, instant, [(BY_NAME[key].type, found.values[key]) for key in keys], found.values["imageSetId"]
+        ),
+        has_next_page=page_request.before is not None if page_request.backward else more,
+        has_previous_page=more if page_request.backward else page_request.after is not None,
+        scanned=found.count,
+        notices=notices,
+        dated=instant,
+        search=written,
+    )
+
+
+class _Begun(NamedTuple):
+    """A search before the store is asked: as written and dated, its fingerprint, when it was dated, and notices."""
+
+    written: Search
+    dated: Search
+    fingerprint: bytes
+    instant: datetime
+    notices: tuple[Problem, ...]
+
+
+def _begin(store: Store, inquiry: Inquiry, page_request: PageRequest, now: datetime | None, *, studies: bool) -> _Begun:
+    zone = read_zone(inquiry.time_zone)
+    written, notices = _read(inquiry)
+    fingerprint = _fingerprint(inquiry.datastore_id, zone, written, studies=studies)
+    cursors = [cursor for cursor in (page_request.after, page_request.before) if cursor is not None]
+    for cursor in cursors:
+        _check(cursor, fingerprint, written.sort, scanned=store.capabilities.tokens)
+    instant = cursors[0].dated if cursors else now or datetime.now(UTC)
+    dated = _date(inquiry, written, zone, instant)
+    if len(cursors) == 2 and _date(inquiry, written, zone, cursors[1].dated) != dated:
+        raise InvalidCursor("'after' and 'before' come from searches of different days: use cursors of one search")
+    return _Begun(written, dated, fingerprint, instant, notices)
+
+
+def _make_request(datastore_id: str, dated: Search, page_request: PageRequest, *, studies: bool) -> Request:
+    return Request(
+        datastore_id,
+        dated.where,
+        dated.sort,
+        # An empty page still says whether there is more.
+        limit=max(page_request.size, 1),
+        after=None if page_request.after is None else page_request.after.place,
+        before=None if page_request.before is None else page_request.before.place,
+        backward=page_request.backward,
+        studies=studies,
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Annotated, Final, TypeAlias
 
 import strawberry
+from graphql import FieldNode
 from graphql import Node as SyntaxNode
 
 from graphql_service.api.context import Context, RequestInfo
@@ -93,7 +94,22 @@ def read_search(
 
     Raises InvalidArgument, and QueryError for the filter; the query is read when it is run.
     """
-    condition = read_filter(filter, _written(info, "filter"), info.variable_values)
+    # Strawberry keeps graphql-core's info to itself.
+    written = written_argument(info._raw_info.field_nodes[0], "filter")
+    return make_search(written, info.variable_values, query, variables, filter, order_by, time_zone)
+
+
+def make_search(
+    written: SyntaxNode | None,
+    values: Mapping[str, object],
+    query: str | None = None,
+    variables: JSON | None = None,
+    filter: object = None,  # noqa: A002  # the argument's name in the schema
+    order_by: list[ImageSetOrder] | None = None,
+    time_zone: str | None = None,
+) -> Callable[[str], Inquiry]:
+    """The same, of a filter as it stands in the document, with the values of the document's variables."""
+    condition = read_filter(filter, written, values)
     bound, order = read_variables(variables), read_order(order_by)
     return lambda datastore_id: Inquiry(
         datastore_id, query or "", bound, condition, order, "UTC" if time_zone is None else time_zone
@@ -109,9 +125,9 @@ def read_variables(variables: JSON | None) -> Mapping[str, object]:
     return variables
 
 
-def _written(info: RequestInfo, argument: str) -> SyntaxNode | None:
-    """An argument of the field as it stands in the document. Strawberry keeps graphql-core's info to itself."""
-    for node in info._raw_info.field_nodes[0].arguments or ():
+def written_argument(field: FieldNode, argument: str) -> SyntaxNode | None:
+    """An argument of a field as it stands in the document."""
+    for node in field.arguments or ():
         if node.name.value == argument:
             return node.value
     return None

@@ -34,6 +34,7 @@ from graphql.validation import ASTValidationRule, NoSchemaIntrospectionCustomRul
 from graphql.validation.rules import overlapping_fields_can_be_merged
 from graphql.validation.validate import ValidationAbortedError
 
+from graphql_service.api.compiling import CompiledSearch, compile_search
 from graphql_service.api.costs import Cost, measure_cost
 from graphql_service.errors import LimitExceeded
 from graphql_service.metrics import DOCUMENTS
@@ -58,6 +59,8 @@ _TOKEN: Final = re.compile(
 )
 
 _NEWLINE: Final = re.compile(r"\r\n|[\n\r]")
+_HITS: Final = DOCUMENTS.labels("hit")
+_MISSES: Final = DOCUMENTS.labels("miss")
 
 #: What each limit measures, as the subject of its message.
 _MEASURED: Final = {
@@ -100,11 +103,15 @@ class NoOperation(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One operation of a document: its root fields by their names in the schema, their number, and its cost."""
+    """One operation of a document: its root fields by their names in the schema, their number, its cost, and its plan.
+
+    None where there is no plan: then the executor answers it.
+    """
 
     root_fields: tuple[str, ...]
     root_field_count: int
     cost: Cost
+    plan: CompiledSearch | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,9 +161,9 @@ class Documents:
         with self._lock:
             if (document := self._kept.get(text)) is not None:
                 self._kept.move_to_end(text)
-                DOCUMENTS.labels("hit").inc()
+                _HITS.inc()
                 return document
-        DOCUMENTS.labels("miss").inc()
+        _MISSES.inc()
         document = self._read(text)
         if len(text) <= _KEPT_LENGTH:
             with self._lock:
@@ -191,6 +198,7 @@ class Documents:
                     tuple(dict.fromkeys(_root_fields(each.selection_set, fragments))),
                     size.of(each.selection_set).fields,
                     measure_cost(self._schema, each, fragments),
+                    compile_search(each, fragments),
                 )
                 for each in operations
             },

@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from graphql import GraphQLError
+from graphql import ExecutionResult, GraphQLError
+from strawberry.types import ExecutionResult as StrawberryResult
 
 from graphql_service.api.context import Context
 from graphql_service.api.documents import Documents, NoOperation, RefusedDocument
@@ -64,7 +65,12 @@ class Executor:
         except NoOperation as missing:
             return self._refuse([GraphQLError(str(missing), extensions={"code": "BAD_USER_INPUT"})], cost)
         context.document = document.syntax
-        result = await schema.execute(asked.query, dict(asked.variables), context, operation_name=asked.operation_name)
+        result: ExecutionResult | StrawberryResult | None = None
+        if operation.plan is not None:
+            result = await operation.plan.answer(context, asked.variables)
+        if result is None:
+            name = asked.operation_name
+            result = await schema.execute(asked.query, dict(asked.variables), context, operation_name=name)
         errors = [self._hide_suggestion(error) for error in result.errors or ()]
         answered: dict[str, object] = {"errors": [error.formatted for error in errors]} if errors else {}
         executed = result.data is not None or any(error.path for error in errors)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from graphql_service.errors import InvalidArgument
@@ -18,8 +19,19 @@ class NodeId:
 
     def encode(self) -> str:
         """The id as URL-safe text without padding."""
-        named = ":".join((self.type, self.datastore_id, self.key) if self.key else (self.type, self.datastore_id))
-        return base64.urlsafe_b64encode(named.encode()).decode("ascii").rstrip("=")
+        return _encode(
+            ":".join((self.type, self.datastore_id, self.key) if self.key else (self.type, self.datastore_id))
+        )
+
+
+def encode_keys(kind: str, datastore_id: str, keys: Iterable[str]) -> list[str]:
+    """The ids of many objects of one type and data store."""
+    prefix = f"{kind}:{datastore_id}:"
+    return [_encode(prefix + key) for key in keys]
+
+
+def _encode(named: str) -> str:
+    return base64.urlsafe_b64encode(named.encode()).decode("ascii").rstrip("=")
 
 
 def read_node_id(text: str) -> NodeId:

@@ -19,11 +19,12 @@ from graphql_service import image_set as records
 from graphql_service.api.context import RequestInfo
 from graphql_service.api.node_ids import NodeId
 from graphql_service.api.scalars import JSON
-from graphql_service.paging import Page
+from graphql_service.paging import ColumnPage, Page
 from graphql_service.searching import TotalCount as Count
 from graphql_service.stores.base import Capabilities
 
-_INT_LIMIT: Final = 1 << 31
+#: GraphQL's Int has 32 bits, as DICOM's integer strings have; a wider stored number is left to `dicomTags`.
+INT_LIMIT: Final = 1 << 31
 
 _Done = TypeVar("_Done")
 
@@ -195,8 +196,7 @@ def _text(value: records.Value) -> str | None:
 
 
 def _int(value: records.Value) -> int | None:
-    """GraphQL's Int has 32 bits, as DICOM's integer strings have; a wider stored number is left to `dicomTags`."""
-    return value if isinstance(value, int) and -_INT_LIMIT <= value < _INT_LIMIT else None
+    return value if isinstance(value, int) and -INT_LIMIT <= value < INT_LIMIT else None
 
 
 @strawberry.type(description="A data store: a collection of image sets that is searched as one.")
@@ -360,7 +360,7 @@ class ImageSetConnection:
     count: strawberry.Private[Callable[[], Awaitable[Count]]]
 
 
-def read_page_info(page: Page) -> PageInfo:
+def read_page_info(page: Page | ColumnPage) -> PageInfo:
     """Where a page begins and ends as the schema has it."""
     return PageInfo(
         has_next_page=page.has_next_page,
@@ -370,7 +370,7 @@ def read_page_info(page: Page) -> PageInfo:
     )
 
 
-def read_report(page: Page, query: str) -> SearchReport:
+def read_report(page: Page | ColumnPage, query: str) -> SearchReport:
     """What a page took as the schema has it; `query` is the text that its notices point into."""
     return SearchReport(
         complete=page.complete,

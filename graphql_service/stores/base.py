@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from grammar.criteria import Condition, Operator, SortKey
 from graphql_service.image_set import Datastore, ImageSet, ImageSetVersion, Study
@@ -22,7 +22,8 @@ class Capabilities:
     `operators` maps a canonical field to the operators that the store filters by *exactly or more widely*;
     None: every condition of the language, exactly, with `or` and `not`. `max_text` is in bytes of UTF-8. `tokens` says
     that its pages go on by their answer's token alone, not from a place, so that searches are scanned: one page of a
-    search then makes at most `scan_requests` requests, none of them begun after `scan_seconds`.
+    search then makes at most `scan_requests` requests, none of them begun after `scan_seconds`. `columns`: it
+    answers with the values of some fields alone, and where it is asked to be brief, at once or not at all.
     """
 
     kind: str = "sqlite"
@@ -34,6 +35,7 @@ class Capabilities:
     backward: bool = True
     counts: bool = True
     tokens: bool = False
+    columns: bool = False
     scan_requests: int | None = None
     scan_seconds: float | None = None
 
@@ -78,6 +80,23 @@ class Answer:
     image_sets: tuple[ImageSet, ...]
     more: bool
     token: str | None = None
+
+
+#: Among the columns that a store is asked for: `ImageSet.tags`.
+TAGS: Final = "tags"
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """Some fields of the `count` image sets of a request, in their order, and `more` as `Answer` has it.
+
+    By canonical name, a value for each image set as `ImageSet.value` gives it; but times are whole microseconds since
+    1970, those without a zone as if in UTC, and truth is 1 or 0. `TAGS` are there by their own name.
+    """
+
+    values: Mapping[str, Sequence[Any]]
+    count: int
+    more: bool
 
 
 class Store(Protocol):
@@ -128,3 +147,10 @@ class Store(Protocol):
 
     def close(self) -> None:
         """Give up files and connections."""
+
+
+class ColumnStore(Store, Protocol):
+    """A store whose `Capabilities.columns` says that it answers with columns."""
+
+    def fetch_columns(self, request: Request, fields: Sequence[str]) -> Columns:
+        """As `fetch`, of these fields (or `TAGS`) alone. The request has no place at the end that it reads towards."""

@@ -24,10 +24,10 @@ from uuid import uuid4
 
 import orjson
 
-from grammar.criteria import Condition, SortKey
+from grammar.criteria import And, Comparison, Condition, Not, Operator, Or, SortKey
 from grammar.fields import BY_NAME, FieldType
 from grammar.values import fold
-from graphql_service.deadlines import expires
+from graphql_service.deadlines import NotBrief, expires, is_brief
 from graphql_service.errors import (
     DataStoreNotFound,
     InvalidArgument,
@@ -51,11 +51,12 @@ from graphql_service.image_set import (
     read_time,
 )
 from graphql_service.instances import Instance
+from graphql_service.matching import FOLDED
 from graphql_service.metrics import time_store
 from graphql_service.ordering import place, place_key
 from graphql_service.patterns import split_name
 from graphql_service.stores import instances, sql
-from graphql_service.stores.base import METADATA_LIMIT, Answer, Capabilities, Request
+from graphql_service.stores.base import METADATA_LIMIT, TAGS, Answer, Capabilities, Columns, Request
 from graphql_service.stores.sql import COLUMNS, microseconds
 
 Row: TypeAlias = tuple[Any, ...]
@@ -73,6 +74,9 @@ _BATCH: Final = 2_000
 _STEPS: Final = 4_000
 #: So many studies have their image sets made in one transaction.
 _STUDIES: Final = 50
+#: A page of 50 takes about 1,500 steps; one of 500, twice read, would still be brief.
+_BRIEF_STEPS: Final = 1_000
+_BRIEF_LOOKS: Final = 20
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _ROW: Final = ", ".join((*COLUMNS.values(), "tags"))
@@ -156,6 +160,7 @@ class SQLiteStore:
     def __init__(self, path: Path, *, create: bool = False) -> None:
         self._path = path.absolute()
         self._idle: list[sqlite3.Connection] = []
+        self._idle_brief: list[sqlite3.Connection] = []
         self._closed = False
         try:
             if create:
@@ -171,7 +176,7 @@ class SQLiteStore:
     @property
     def capabilities(self) -> Capabilities:
         """Everything, exactly, in both directions."""
-        return Capabilities()
+        return Capabilities(columns=True)
 
     def datastores(self) -> tuple[Datastore, ...]:
         """Every data store in the file, by id."""
@@ -215,29 +220,9 @@ class SQLiteStore:
 
     def fetch(self, request: Request) -> Answer:
         """One page; at any depth it costs what its rows cost, where an index serves. Raises DataStoreNotFound."""
-        datastore_id, limit = request.datastore_id, request.limit
-        start, stop = request.after, request.before
-        if request.backward:
-            start, stop = stop, start
-        keys = sql.read_keys(request.sort, backward=request.backward)
-        begin = None
-        if start is not None:
-            types = (BY_NAME[key.field].type for key in request.sort)
-            begin = (*map(sql.column_value, types, start.values), start.image_set_id)[: len(keys)]
-        rows: list[Row] = []
-        order = sql.order_by(keys)
-        with self._reading() as connection:
-            number = _number(connection, datastore_id)
-            chosen = _first_of_study(number, request.where, request.sort) if request.studies else sql.EVERY_ROW
-            for where in sql.segments(request.where, keys, begin, f"name_parts_{number}"):
-                rows += connection.execute(
-                    f"SELECT {_SUMMARY} FROM image_sets_{number} AS this WHERE {where.text} AND {chosen.text}"
-                    f" ORDER BY {order} LIMIT ?",
-                    (*where.parameters, *chosen.parameters, limit + 1 - len(rows)),
-                )
-                if len(rows) > limit:
-                    break
-        found = [_image_set(datastore_id, row) for row in rows]
+        rows = self._read(request, _SUMMARY)
+        found = [_image_set(request.datastore_id, row) for row in rows]
+        stop = request.after if request.backward else request.before
         if stop is not None:
             # Few requests have both ends: the second needs no index of its own.
             rank = place_key(request.sort)
@@ -246,8 +231,51 @@ class SQLiteStore:
                 found = list(takewhile(lambda each: rank(place(each, request.sort)) > end, found))
             else:
                 found = list(takewhile(lambda each: rank(place(each, request.sort)) < end, found))
-        page = found[:limit]
-        return Answer(tuple(reversed(page) if request.backward else page), len(found) > limit)
+        page = found[: request.limit]
+        return Answer(tuple(reversed(page) if request.backward else page), len(found) > request.limit)
+
+    def fetch_columns(self, request: Request, fields: Sequence[str]) -> Columns:
+        """One page of these fields, from their columns where these hold them as they are. Raises DataStoreNotFound."""
+        # Names and texts are folded in their columns.
+        written = [field for field in fields if field != TAGS and BY_NAME[field].type in FOLDED]
+        stored = [field for field in fields if field != TAGS and field not in written]
+        tagged = len(stored) < len(fields)
+        names = [COLUMNS[field] for field in stored] + ["tags"] * tagged
+        rows = self._read(request, ", ".join(names))
+        page = rows[: request.limit]
+        if request.backward:
+            page.reverse()
+        columns = list(zip(*page, strict=True)) or [()] * len(names)
+        values: dict[str, Sequence[Any]] = dict(zip(stored, columns, strict=False))
+        if tagged:
+            values[TAGS] = tags = list(map(orjson.loads, columns[-1]))
+            values |= {field: [read_text(each.get(field)) for each in tags] for field in written}
+        return Columns(values, len(page), len(rows) > request.limit)
+
+    def _read(self, request: Request, columns: str) -> list[Row]:
+        """The rows from where the request begins reading, one more than it wants where there are so many."""
+        limit, start = request.limit, request.before if request.backward else request.after
+        keys = sql.read_keys(request.sort, backward=request.backward)
+        begin = None
+        if start is not None:
+            types = (BY_NAME[key.field].type for key in request.sort)
+            begin = (*map(sql.column_value, types, start.values), start.image_set_id)[: len(keys)]
+        if is_brief() and _has_pattern(request.where):
+            raise NotBrief
+        rows: list[Row] = []
+        order = sql.order_by(keys)
+        with self._reading() as connection:
+            number = _number(connection, request.datastore_id)
+            chosen = _first_of_study(number, request.where, request.sort) if request.studies else sql.EVERY_ROW
+            for where in sql.segments(request.where, keys, begin, f"name_parts_{number}"):
+                rows += connection.execute(
+                    f"SELECT {columns} FROM image_sets_{number} AS this WHERE {where.text} AND {chosen.text}"
+                    f" ORDER BY {order} LIMIT ?",
+                    (*where.parameters, *chosen.parameters, limit + 1 - len(rows)),
+                )
+                if len(rows) > limit:
+                    break
+        return rows
 
     def studies(self, datastore_id: str, study_uids: Sequence[str]) -> Mapping[str, Study]:
         """The studies that exist among those named, by Study Instance UID. Raises DataStoreNotFound."""
@@ -500,8 +528,9 @@ class SQLiteStore:
     def close(self) -> None:
         """Give up the file. A search that is running ends first."""
         self._closed = True
-        while self._idle:
-            self._idle.pop().close()
+        for idle in (self._idle, self._idle_brief):
+            while idle:
+                idle.pop().close()
 
     def _connect(self) -> sqlite3.Connection:
         # check_same_thread: a connection serves one thread after the other, never two at once.
@@ -539,29 +568,35 @@ class SQLiteStore:
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
         """A connection that sees one state of the file from beginning to end, and cannot write."""
+        brief = is_brief()
+        idle = self._idle_brief if brief else self._idle
         with time_store("sqlite"), self._errors():
             if self._closed:
                 raise StoreError("the store is closed")
             try:
-                connection = self._idle.pop()
+                connection = idle.pop()
             except IndexError:
                 connection = self._connect()
                 connection.execute("PRAGMA query_only = ON")
+                if brief:
+                    connection.execute("PRAGMA busy_timeout = 0")
             try:
-                if (end := expires()) < inf:
-                    connection.set_progress_handler(lambda: time.monotonic() > end, _STEPS)
-                connection.execute("BEGIN")
-                yield connection
-                connection.execute("COMMIT")
-                if end < inf:
-                    connection.set_progress_handler(None, 0)
+                with _stopping(connection, brief=brief):
+                    connection.execute("BEGIN")
+                    yield connection
+                    connection.execute("COMMIT")
+            except NotBrief:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                idle.append(connection)
+                raise
             except BaseException:
                 connection.close()
                 raise
             if self._closed:
                 connection.close()
             else:
-                self._idle.append(connection)
+                idle.append(connection)
 
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
@@ -614,6 +649,26 @@ def _read_error(error: sqlite3.Error, path: Path) -> ServiceError:
 
 
 @contextmanager
+def _stopping(connection: sqlite3.Connection, *, brief: bool) -> Iterator[None]:
+    """Has what is read stop at its deadline, and raise NotBrief where it is not brief though it must be."""
+    end = expires()
+    looks = iter(range(_BRIEF_LOOKS))
+    if brief:
+        connection.set_progress_handler(lambda: next(looks, None) is None or time.monotonic() > end, _BRIEF_STEPS)
+    elif end < inf:
+        connection.set_progress_handler(lambda: time.monotonic() > end, _STEPS)
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        if brief and error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_INTERRUPT, sqlite3.SQLITE_BUSY):
+            raise NotBrief from None
+        raise
+    finally:
+        if brief or end < inf:
+            connection.set_progress_handler(None, 0)
+
+
+@contextmanager
 def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
     """All or nothing, and the only writer meanwhile."""
     connection.execute("BEGIN IMMEDIATE")
@@ -648,6 +703,19 @@ def _number(connection: sqlite3.Connection, datastore_id: str) -> int:
     if row is None:
         raise DataStoreNotFound("there is no data store with this id: 'datastores' lists those there are")
     return int(row[0])
+
+
+def _has_pattern(where: Condition) -> bool:
+    """Whether a text is matched with a pattern: one step, but one that may take as long as thousands."""
+    match where:
+        case And(conditions) | Or(conditions):
+            return any(map(_has_pattern, conditions))
+        case Not(child):
+            return _has_pattern(child)
+        case Comparison(operator=operator):
+            return operator is Operator.LIKE
+        case _:
+            return False
 
 
 def _first_of_study(number: int, where: Condition, sort: tuple[SortKey, ...]) -> sql.Clause:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Final, cast
 from uuid import uuid4
 
 from grammar.criteria import Condition
 from graphql_service.image_set import Datastore, ImageSet, ImageSetVersion, Study, is_id
-from graphql_service.stores.base import Answer, Capabilities, Request, Store
+from graphql_service.stores.base import Answer, Capabilities, Columns, ColumnStore, Request, Store
 
 #: An id that no store has: what is hidden is asked for under it.
 _NOWHERE: Final = uuid4().hex
@@ -59,8 +59,11 @@ class VisibleStore:
 
     def fetch(self, request: Request) -> Answer:
         """One request."""
-        seen = self._seen(request.datastore_id)
-        return self.store.fetch(request if seen == request.datastore_id else replace(request, datastore_id=seen))
+        return self.store.fetch(self._see(request))
+
+    def fetch_columns(self, request: Request, fields: Sequence[str]) -> Columns:
+        """The same, of these fields alone, of a store that can."""
+        return cast("ColumnStore", self.store).fetch_columns(self._see(request), fields)
 
     def studies(self, datastore_id: str, study_uids: Sequence[str]) -> Mapping[str, Study]:
         """The studies that exist among those named, by Study Instance UID."""
@@ -82,6 +85,10 @@ class VisibleStore:
 
     def close(self) -> None:
         """Nothing: the store is for whoever opened it to close."""
+
+    def _see(self, request: Request) -> Request:
+        seen = self._seen(request.datastore_id)
+        return request if seen == request.datastore_id else replace(request, datastore_id=seen)
 
     def _seen(self, datastore_id: str) -> str:
         """The id to ask the store for. What is no id names no data store, and keeps its own error."""

@@ -6,8 +6,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from grammar.fields import FieldType
 from graphql_service.errors import InvalidArgument, InvalidCursor
-from graphql_service.paging import Cursor, PageRequest, Progress, read_cursor, read_page_request
+from graphql_service.paging import (
+    FINGERPRINT_SIZE,
+    ColumnCursors,
+    Cursor,
+    PageRequest,
+    Progress,
+    microseconds,
+    read_cursor,
+    read_page_request,
+)
 from graphql_service.stores.base import Place
 
 CURSOR = Cursor(
@@ -134,3 +144,29 @@ def test_a_page_beyond_its_limits_is_refused(first: int | None, last: int | None
     with pytest.raises(InvalidArgument) as refused:
         read_page_request(first, last, None, None, 500)
     assert str(refused.value) == message
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.one_of(st.none(), st.datetimes(timezones=st.just(UTC))),
+            st.one_of(st.none(), st.datetimes()),
+            st.one_of(st.none(), st.booleans()),
+            st.one_of(st.none(), st.text(st.characters(exclude_categories=["Cs"]))),
+        ),
+        min_size=1,
+    )
+)
+def test_a_column_has_the_cursors_of_its_rows(rows: list[tuple[object, ...]]) -> None:
+    fingerprint, dated = bytes(range(FINGERPRINT_SIZE)), datetime(2024, 3, 11, tzinfo=UTC)
+    types = (FieldType.INSTANT, FieldType.WALL_CLOCK, FieldType.BOOLEAN, FieldType.TEXT)
+    columns = [
+        [microseconds(value) if isinstance(value, datetime) else value for value in column]
+        for column in zip(*rows, strict=True)
+    ]
+    ids = [f"{number:032}" for number in range(len(rows))]
+    cursors = ColumnCursors(fingerprint, dated, list(zip(types, columns, strict=True)), ids)
+    assert cursors.encode(range(len(rows))) == [
+        Cursor(fingerprint, dated, Place(row, image_set_id)).encode()
+        for row, image_set_id in zip(rows, ids, strict=True)
+    ]

@@ -66,8 +66,14 @@ def test_a_bad_query_comes_with_its_problems(ask: Any) -> None:
     ]
 
 
+@pytest.mark.parametrize(("method", "directive"), [("fetch_columns", ""), ("fetch", "@include(if: true)")])
 def test_what_nobody_foresaw_is_masked(
-    ask: Any, store: SQLiteStore, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    ask: Any,
+    store: SQLiteStore,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    method: str,
+    directive: str,
 ) -> None:
     def fail(*_: object) -> NoReturn:
         try:
@@ -75,8 +81,8 @@ def test_what_nobody_foresaw_is_masked(
         except KeyError as error:
             raise RuntimeError(f"no row of {PATIENT}") from error
 
-    monkeypatch.setattr(store, "fetch", fail)
-    (error,) = ask(f'{{ imageSets(query: "patient = {PATIENT}") {{ nodes {{ id }} }} }}')["errors"]
+    monkeypatch.setattr(store, method, fail)
+    (error,) = ask(f'{{ imageSets(query: "patient = {PATIENT}") {directive} {{ nodes {{ id }} }} }}')["errors"]
     incident = error["extensions"]["id"]
     assert re.fullmatch("[0-9a-f]{32}", incident)
     assert error["message"] == f"internal error: the service's log has it under {incident}"

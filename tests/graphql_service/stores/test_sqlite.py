@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from grammar.criteria import And, Comparison, Condition, Everything, Not, Operator, Or, Range, SortKey
 from grammar.fields import BY_NAME, FIELDS, TEMPORAL
+from graphql_service.deadlines import NotBrief, be_brief, limit_time
 from graphql_service.errors import (
     DataStoreNotFound,
     InvalidArgument,
@@ -25,7 +26,7 @@ from graphql_service.errors import (
 from graphql_service.image_set import Datastore, ImageSet, ImageSetVersion
 from graphql_service.ordering import place
 from graphql_service.stores import instances, sql, sqlite
-from graphql_service.stores.base import Answer, Place, Request
+from graphql_service.stores.base import TAGS, Answer, Place, Request
 from graphql_service.stores.sqlite import LoadResult, SQLiteStore, read_row
 from tests.graphql_service.stores.contract import check_pages, expected, expected_studies, whole_studies
 from tests.strategies import DATASTORE_ID, collections, conditions, image_sets, sorts
@@ -63,6 +64,33 @@ def answers(store: SQLiteStore, where: Condition = EVERYTHING) -> list[ImageSet]
 
 
 # The meaning and the order
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(stored=collections, where=conditions, sort=sorts, backward=st.booleans(), limit=st.integers(1, 8))
+def test_columns_hold_what_whole_image_sets_do(
+    lasting_store: SQLiteStore,
+    stored: list[ImageSet],
+    where: Condition,
+    sort: tuple[SortKey, ...],
+    *,
+    backward: bool,
+    limit: int,
+) -> None:
+    lasting_store.load(DATASTORE_ID, stored)
+    try:
+        request = Request(DATASTORE_ID, where, sort, limit, backward=backward)
+        answer = lasting_store.fetch(request)
+        columns = lasting_store.fetch_columns(request, (*sql.COLUMNS, TAGS))
+    finally:
+        lasting_store.remove_datastore(DATASTORE_ID)
+    assert (columns.count, columns.more) == (len(answer.image_sets), answer.more)
+    assert columns.values[TAGS] == [found.tags for found in answer.image_sets] or not columns.count
+    for field in sql.COLUMNS:
+        values = [found.value(field) for found in answer.image_sets]
+        assert list(columns.values[field]) == [
+            sql.microseconds(value) if isinstance(value, datetime) else value for value in values
+        ]
 
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -852,3 +880,42 @@ def test_datastores_have_times(store: SQLiteStore) -> None:
     assert made.updated_at is not None
     assert loaded.updated_at is not None
     assert made.updated_at < loaded.updated_at <= datetime.now(UTC)
+
+
+def test_a_read_is_brief_or_not_done(store: SQLiteStore) -> None:
+    store.load(DATASTORE_ID, (image_set(number) for number in range(5_000)))
+    request = Request(DATASTORE_ID, EVERYTHING, NEWEST, 50)
+    with be_brief():
+        assert store.fetch(request).more
+        with pytest.raises(NotBrief):
+            store.count(DATASTORE_ID, EVERYTHING, 5_000)
+        # Nothing is left of what was broken off.
+        assert store.fetch(request) == store.fetch(request)
+    assert store.count(DATASTORE_ID, EVERYTHING, 5_000) == 5_000
+
+
+@pytest.mark.parametrize("negated", [False, True])
+def test_what_a_pattern_costs_is_not_known_before(store: SQLiteStore, *, negated: bool) -> None:
+    store.load(DATASTORE_ID, [image_set(1, DICOMStudyDescription="a" * 200)])
+    like = Comparison("DICOMStudyDescription", Operator.LIKE, "*a*a*a*a*b")
+    where = And((Comparison("version", Operator.EQ, 1), Not(like) if negated else like))
+    request = Request(DATASTORE_ID, where, NEWEST, 50)
+    with be_brief(), pytest.raises(NotBrief):
+        store.fetch(request)
+    assert len(store.fetch(request).image_sets) == negated
+
+
+def test_a_brief_read_keeps_its_deadline(store: SQLiteStore) -> None:
+    store.load(DATASTORE_ID, (image_set(number) for number in range(500)))
+    with limit_time(0), be_brief(), pytest.raises(NotBrief):
+        store.fetch(Request(DATASTORE_ID, EVERYTHING, NEWEST, 500))
+
+
+def test_a_brief_read_waits_for_nobody(store: SQLiteStore, path: Path) -> None:
+    store.create_datastore(DATASTORE_ID)
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("PRAGMA locking_mode = EXCLUSIVE")
+        other.execute("PRAGMA journal_mode = DELETE")
+        other.execute("BEGIN EXCLUSIVE")
+        with be_brief(), pytest.raises(NotBrief):
+            store.datastores()

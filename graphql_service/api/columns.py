@@ -1,0 +1,110 @@
+"""The fields of an image set in the schema, each made of one column of the rows: as `types.read_image_set` makes them.
+
+A whole column is made at a time, so that what needs no change costs nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from itertools import repeat
+from typing import Any, Final, TypeAlias
+
+from graphql_service.api.node_ids import encode_keys
+from graphql_service.api.scalars import write_clock, write_instant
+from graphql_service.api.types import INT_LIMIT, StorageTier
+from graphql_service.image_set import read_time
+from graphql_service.stores.base import TAGS
+
+#: What is made of a column's values, in the data store with this id.
+Make: TypeAlias = Callable[[Sequence[Any], str], Iterable[object]]
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_TIERS: Final = frozenset(tier.name for tier in StorageTier)
+
+
+def _keep(values: Sequence[Any], _: str) -> Iterable[object]:
+    return values
+
+
+def _each(make: Callable[[Any], object]) -> Make:
+    """Each value by itself; a missing one stays missing."""
+    return lambda values, _: [None if value is None else make(value) for value in values]
+
+
+@lru_cache(8_192)
+def _write_instant(since_1970: int) -> str:
+    """Image sets of one import share their times, and most were not updated since they were created."""
+    return write_instant(_EPOCH + timedelta(0, 0, since_1970))
+
+
+@lru_cache(8_192)
+def _write_day(since_1970: int) -> str:
+    return (_EPOCH + timedelta(0, 0, since_1970)).date().isoformat()
+
+
+@lru_cache(8_192)
+def _write_clock(stored: str) -> str | None:
+    clock = read_time(stored)
+    return None if clock is None else write_clock((datetime.min + clock).time())
+
+
+def _clocks(values: Sequence[Any], _: str) -> Iterable[object]:
+    stored = [tags.get("DICOMStudyTime") for tags in values]
+    return [_write_clock(each) if isinstance(each, str) else None for each in stored]
+
+
+def _ints(values: Sequence[Any], _: str) -> Iterable[object]:
+    return [None if value is None or not -INT_LIMIT <= value < INT_LIMIT else value for value in values]
+
+
+def _truths(values: Sequence[Any], _: str) -> Iterable[object]:
+    return [None if value is None else value == 1 for value in values]
+
+
+def _tiers(values: Sequence[Any], _: str) -> Iterable[object]:
+    return [value if value in _TIERS else None for value in values]
+
+
+_INSTANT: Final = _each(_write_instant)
+_DAY: Final = _each(_write_day)
+
+#: By type and field of the schema: the column that it is made of, as `stores.base.Columns` has it, and how.
+COLUMNS: Final[Mapping[str, Mapping[str, tuple[str, Make]]]] = {
+    "ImageSet": {
+        "id": ("imageSetId", lambda values, datastore_id: encode_keys("ImageSet", datastore_id, values)),
+        "imageSetId": ("imageSetId", _keep),
+        "datastoreId": ("imageSetId", lambda values, datastore_id: repeat(datastore_id, len(values))),
+        "version": ("version", _ints),
+        "createdAt": ("createdAt", _INSTANT),
+        "updatedAt": ("updatedAt", _INSTANT),
+        "lastAccessedAt": ("lastAccessedAt", _INSTANT),
+        "storageTier": ("storageTier", _tiers),
+        "isPrimary": ("isPrimary", _truths),
+        "dicomTags": (TAGS, _keep),
+    },
+    "PatientAttributes": {
+        "patientId": ("DICOMPatientId", _keep),
+        "name": ("DICOMPatientName", _keep),
+        "birthDate": ("DICOMPatientBirthDate", _DAY),
+        "sex": ("DICOMPatientSex", _keep),
+    },
+    "StudyAttributes": {
+        "instanceUid": ("DICOMStudyInstanceUID", _keep),
+        "studyId": ("DICOMStudyId", _keep),
+        "accessionNumber": ("DICOMAccessionNumber", _keep),
+        "description": ("DICOMStudyDescription", _keep),
+        "date": ("DICOMStudyDateAndTime", _DAY),
+        # There may be a time without a date, and at midnight both look the same in the column of both.
+        "time": (TAGS, _clocks),
+        "seriesCount": ("DICOMNumberOfStudyRelatedSeries", _ints),
+        "instanceCount": ("DICOMNumberOfStudyRelatedInstances", _ints),
+    },
+    "SeriesAttributes": {
+        "instanceUid": ("DICOMSeriesInstanceUID", _keep),
+        "number": ("DICOMSeriesNumber", _ints),
+        "modality": ("DICOMSeriesModality", _keep),
+        "bodyPart": ("DICOMSeriesBodyPart", _keep),
+    },
+}
