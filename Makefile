@@ -6,7 +6,7 @@ PORT ?= 8000
 SAMPLE = .imagesets/sample.db
 PORTAL = graphql_service/web/portal
 
-.PHONY: run test client-tests browser-tests portal lint schema sample lock clean
+.PHONY: run test client-tests browser-tests bench portal lint schema sample lock clean
 
 run: .venv/run.stamp
 	.venv/bin/imagesets serve --store "sqlite:///$(SAMPLE)" --sample --port "$(PORT)"
@@ -35,6 +35,11 @@ portal:
 	npm ci --prefix $(PORTAL) --no-audit --no-fund
 	npm run --prefix $(PORTAL) --silent check
 	npm run --prefix $(PORTAL) --silent build
+
+# What a request costs beside a bare route, on this machine, in some minutes; BENCH="FILE.ndjson --plot bench.png" and the
+# other options are those of the benchmark.
+bench: .venv/test.stamp
+	.venv/bin/python -m tests.benchmarks.service_benchmark --json bench.json $(BENCH)
 
 lint: .venv/test.stamp
 	.venv/bin/ruff check
