@@ -61,12 +61,18 @@ def create_app(store: Store, settings: Settings) -> Starlette:
         ],
         middleware=[
             Middleware(Edge, settings=settings, store=capabilities.kind, tracing=tracing),
-            Middleware(
-                CORSMiddleware,
-                allow_origins=settings.allowed_origins,
-                allow_methods=["GET", "POST"],
-                allow_headers=["authorization", "content-type"],
-                expose_headers=["retry-after", "x-request-id"],
+            *(
+                [
+                    Middleware(
+                        CORSMiddleware,
+                        allow_origins=settings.allowed_origins,
+                        allow_methods=["GET", "POST"],
+                        allow_headers=["authorization", "content-type"],
+                        expose_headers=["retry-after", "x-request-id"],
+                    )
+                ]
+                if settings.allowed_origins
+                else ()
             ),
         ],
         exception_handlers={HTTPException: refuse_path},

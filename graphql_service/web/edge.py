@@ -11,7 +11,7 @@ import re
 from typing import TYPE_CHECKING, Final
 
 import orjson
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
@@ -31,15 +31,18 @@ _STATIC: Final = "/static/"
 _HOST: Final = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^:\[\]@/\s]+)(?::[0-9]{1,5})?")
 
 #: On every answer that says nothing else of the kind: nothing of it is kept, framed, sniffed or run.
-_HEADERS: Final = (
-    ("cache-control", "no-store"),
-    ("content-security-policy", "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"),
-    ("cross-origin-opener-policy", "same-origin"),
-    ("cross-origin-resource-policy", "same-origin"),
-    ("permissions-policy", "camera=(), geolocation=(), microphone=()"),
-    ("referrer-policy", "no-referrer"),
-    ("x-content-type-options", "nosniff"),
-    ("x-frame-options", "DENY"),
+_HEADERS: Final = tuple(
+    (name.encode(), value.encode())
+    for name, value in (
+        ("cache-control", "no-store"),
+        ("content-security-policy", "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"),
+        ("cross-origin-opener-policy", "same-origin"),
+        ("cross-origin-resource-policy", "same-origin"),
+        ("permissions-policy", "camera=(), geolocation=(), microphone=()"),
+        ("referrer-policy", "no-referrer"),
+        ("x-content-type-options", "nosniff"),
+        ("x-frame-options", "DENY"),
+    )
 )
 
 
@@ -66,10 +69,10 @@ class Edge:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                headers = MutableHeaders(scope=message)
-                for name, value in _HEADERS:
-                    headers.setdefault(name, value)
-                headers["x-request-id"] = told.request_id
+                # Names are in lower case here; Starlette's own headers are searched from the start for each.
+                said = {name for name, _ in message["headers"]}
+                missing = [header for header in _HEADERS if header[0] not in said]
+                message["headers"] = [*message["headers"], *missing, (b"x-request-id", told.request_id.encode())]
             await send(message)
 
         try:
