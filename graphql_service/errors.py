@@ -5,6 +5,8 @@ ServiceError
 ├── InvalidArgument       INVALID_ARGUMENT      an argument is out of its range or fits no other argument
 ├── InvalidCursor         INVALID_CURSOR        a cursor that is malformed or belongs to another search
 ├── LimitExceeded         LIMIT_EXCEEDED        a request asks for more than the service's limits allow
+├── DocumentNotFound      DOCUMENT_NOT_FOUND    no allowed document has the id that was sent
+├── DocumentNotAllowed    DOCUMENT_NOT_ALLOWED  a document was sent, and the service answers allowed ones alone
 ├── UnsupportedSearch     UNSUPPORTED_SEARCH    the store cannot answer this search exactly
 ├── ScanBudget            SCAN_BUDGET           the search needs more requests for one page than the budget allows
 ├── StoreError            STORE_UNAVAILABLE     the store did not answer
@@ -65,6 +67,18 @@ class LimitExceeded(ServiceError):
         self.limit = limit
         self.maximum = maximum
         self.actual = actual
+
+
+class DocumentNotFound(ServiceError):
+    """No allowed document has the id that was sent."""
+
+    code = "DOCUMENT_NOT_FOUND"
+
+
+class DocumentNotAllowed(ServiceError):
+    """A document was sent, and the service answers allowed ones alone."""
+
+    code = "DOCUMENT_NOT_ALLOWED"
 
 
 class UnsupportedSearch(ServiceError):

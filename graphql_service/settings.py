@@ -86,9 +86,10 @@ class Settings:
     `allowed_hosts`: the host names by which the service may be called;
     `allowed_origins`: the origins, other than its own, whose pages may ask it; "*" is any. `trusted_proxies`: whose
     forwarded headers are believed; `root_path`: what a proxy has in front of the service's paths. `introspection`,
-    `suggestions` (of names, in GraphQL's errors) and `graphiql` may be off. `audit_log`: a file, `-` for standard
-    output, or nothing; `audit_ids`: with every image set's id. `log_level`: from which level on the log is written.
-    `traces`: whether requests are told to OpenTelemetry.
+    `suggestions` (of names, in GraphQL's errors) and `graphiql` may be off. `documents`: a folder of GraphQL documents
+    that are asked for by their ids, or nothing; `documents_only`: no other is answered. `audit_log`: a file, `-` for
+    standard output, or nothing; `audit_ids`: with every image set's id. `log_level`: from which level on the log is
+    written. `traces`: whether requests are told to OpenTelemetry.
     """
 
     store: str = field(default_factory=default_store)
@@ -111,6 +112,8 @@ class Settings:
     introspection: bool = True
     suggestions: bool = True
     graphiql: bool = True
+    documents: str = ""
+    documents_only: bool = False
     audit_log: str = ""
     audit_ids: bool = False
     log_level: str = "info"
@@ -133,6 +136,8 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
     ):
         if settings.auth == "oidc" and not value:
             raise SettingError(f"{key} must be set where IMAGESETS_AUTH is oidc")
+    if settings.documents_only and not settings.documents:
+        raise SettingError("IMAGESETS_DOCUMENTS must be set where IMAGESETS_DOCUMENTS_ONLY is on")
     return settings
 
 
@@ -231,6 +236,8 @@ _READERS: Final[Mapping[str, _Reader]] = {
     "introspection": _read_switch,
     "suggestions": _read_switch,
     "graphiql": _read_switch,
+    "documents": _matching("/.+", "the absolute path of a folder"),
+    "documents_only": _read_switch,
     # The service may be started from anywhere.
     "audit_log": _matching("-|/.+", "an absolute path, or - for standard output"),
     "audit_ids": _read_switch,

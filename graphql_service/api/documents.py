@@ -12,6 +12,7 @@ from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from threading import Lock
 from typing import Final
 
@@ -36,7 +37,7 @@ from graphql.validation.validate import ValidationAbortedError
 
 from graphql_service.api.compiling import CompiledSearch, compile_search
 from graphql_service.api.costs import Cost, measure_cost
-from graphql_service.errors import LimitExceeded
+from graphql_service.errors import DocumentNotFound, LimitExceeded, SettingError
 from graphql_service.metrics import DOCUMENTS
 from graphql_service.settings import Limits
 
@@ -155,9 +156,32 @@ class Documents:
         self._suggestions = suggestions
         self._kept: OrderedDict[str, Document] = OrderedDict()
         self._lock = Lock()
+        self._texts: Mapping[str, str] = {}
+        self._allowed: Mapping[str, Document] = {}
+
+    def allow(self, texts: Mapping[str, str]) -> None:
+        """Reads documents by their ids, before any request; they are kept for good. Raises SettingError."""
+        allowed = {}
+        for document_id, text in texts.items():
+            try:
+                allowed[text] = self._read(text)
+            except LimitExceeded as limit:
+                raise SettingError(f"IMAGESETS_DOCUMENTS: {document_id}: {limit}") from limit
+            except RefusedDocument as refused:
+                raise SettingError(f"IMAGESETS_DOCUMENTS: {document_id}: {refused.errors[0].message}") from None
+        self._texts, self._allowed = texts, allowed
+
+    def text_of(self, document_id: str) -> str:
+        """The allowed document with this id. Raises DocumentNotFound."""
+        if document_id not in self._texts:
+            raise DocumentNotFound("no document with this 'documentId' is allowed here")
+        return self._texts[document_id]
 
     def read(self, text: str) -> Document:
         """The document of this text. Raises LimitExceeded and RefusedDocument."""
+        if (document := self._allowed.get(text)) is not None:
+            _HITS.inc()
+            return document
         with self._lock:
             if (document := self._kept.get(text)) is not None:
                 self._kept.move_to_end(text)
@@ -203,6 +227,26 @@ class Documents:
                 for each in operations
             },
         )
+
+
+_ID: Final = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
+_SUFFIX: Final = ".graphql"
+
+
+def read_folder(folder: Path) -> Mapping[str, str]:
+    """The documents of a folder: `ID.graphql` holds the one with this id. Raises SettingError."""
+    try:
+        files = sorted(path for path in folder.iterdir() if path.name.endswith(_SUFFIX))
+        texts = {path.name.removesuffix(_SUFFIX): path.read_text(encoding="utf-8") for path in files}
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "a document in it is not UTF-8"
+        raise SettingError(f"IMAGESETS_DOCUMENTS: {folder} cannot be read: {reason}") from error
+    for document_id in texts:
+        if _ID.fullmatch(document_id) is None:
+            raise SettingError(
+                f"IMAGESETS_DOCUMENTS: '{document_id}' is no id: it has 1 to 128 letters, digits and any of _ . : -"
+            )
+    return texts
 
 
 def check_text(text: str, limits: Limits) -> None:

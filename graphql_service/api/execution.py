@@ -17,7 +17,7 @@ from graphql_service.api.context import Context
 from graphql_service.api.documents import Documents, NoOperation, RefusedDocument
 from graphql_service.api.errors import describe_error, describe_limit
 from graphql_service.api.schema import schema
-from graphql_service.errors import LimitExceeded
+from graphql_service.errors import DocumentNotAllowed, DocumentNotFound, LimitExceeded
 from graphql_service.settings import Limits
 
 _SUGGESTION: Final = re.compile(r" Did you mean [^?]*\?")
@@ -25,11 +25,15 @@ _SUGGESTION: Final = re.compile(r" Did you mean [^?]*\?")
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A GraphQL request: a document, the values of its variables, and which of its operations is meant."""
+    """A GraphQL request: a document, the values of its variables, and which of its operations is meant.
+
+    With a `document_id` the document is the allowed one with this id, and `query` is not looked at.
+    """
 
     query: str
     variables: Mapping[str, object]
     operation_name: str | None = None
+    document_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,18 +45,32 @@ class Answered:
 
 
 class Executor:
-    """Answers GraphQL requests within limits. Safe to use from several tasks and threads."""
+    """Answers GraphQL requests within limits. Safe to use from several tasks and threads.
 
-    def __init__(self, limits: Limits, *, introspection: bool = True, suggestions: bool = True) -> None:
+    `allowed` are documents by their ids, which are read at once; `allowed_only` refuses every other.
+    """
+
+    def __init__(
+        self,
+        limits: Limits,
+        *,
+        introspection: bool = True,
+        suggestions: bool = True,
+        allowed: Mapping[str, str] | None = None,
+        allowed_only: bool = False,
+    ) -> None:
         self._limits = limits
+        self._allowed_only = allowed_only
         self._suggestions = suggestions
         self._documents = Documents(schema.graphql_schema, limits, introspection=introspection, suggestions=suggestions)
+        self._documents.allow(allowed or {})
 
     async def answer(self, asked: Asked, context: Context) -> Answered:
         """The answer as GraphQL over HTTP sends it: `data` is absent where nothing was executed."""
         cost: int | None = None
         try:
-            document = self._documents.read(asked.query)
+            text = self._find_text(asked)
+            document = self._documents.read(text)
             operation = document.operation(asked.operation_name)
             cost = operation.cost.of(asked.variables)
             if cost > self._limits.cost:
@@ -62,6 +80,8 @@ class Executor:
             return self._refuse([GraphQLError(str(limit), extensions=describe_limit(limit))], cost)
         except RefusedDocument as refused:
             return self._refuse([describe_error(error, executing=False) for error in refused.errors], cost)
+        except (DocumentNotFound, DocumentNotAllowed) as refused:
+            return self._refuse([GraphQLError(str(refused), extensions={"code": refused.code})], cost)
         except NoOperation as missing:
             return self._refuse([GraphQLError(str(missing), extensions={"code": "BAD_USER_INPUT"})], cost)
         context.document = document.syntax
@@ -70,7 +90,7 @@ class Executor:
             result = await operation.plan.answer(context, asked.variables)
         if result is None:
             name = asked.operation_name
-            result = await schema.execute(asked.query, dict(asked.variables), context, operation_name=name)
+            result = await schema.execute(text, dict(asked.variables), context, operation_name=name)
         errors = [self._hide_suggestion(error) for error in result.errors or ()]
         answered: dict[str, object] = {"errors": [error.formatted for error in errors]} if errors else {}
         executed = result.data is not None or any(error.path for error in errors)
@@ -78,6 +98,13 @@ class Executor:
             answered["data"] = result.data
         answered["extensions"] = self._tell_cost(cost)
         return Answered(answered, operation.root_fields if executed else ())
+
+    def _find_text(self, asked: Asked) -> str:
+        if asked.document_id is not None:
+            return self._documents.text_of(asked.document_id)
+        if self._allowed_only:
+            raise DocumentNotAllowed("this service answers documents that it knows alone: send the 'documentId' of one")
+        return asked.query
 
     def _check_values(self, variables: Mapping[str, object], root_field_count: int) -> None:
         """Each root field may be given all of the variables, and reads what it is given anew. Raises LimitExceeded."""

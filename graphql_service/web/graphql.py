@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final, cast
 from urllib.parse import unquote_to_bytes
 
@@ -19,6 +20,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from graphql_service.api.context import Context
+from graphql_service.api.documents import read_folder
 from graphql_service.api.errors import INTERNAL, describe_limit, mask
 from graphql_service.api.execution import Asked, Executor
 from graphql_service.errors import AuditError, LimitExceeded, Overloaded, Unauthenticated
@@ -33,7 +35,7 @@ _GRAPHQL: Final = "application/graphql-response+json"
 #: The first is what is sent where nothing is asked for.
 _OFFERED: Final = (_JSON, _GRAPHQL)
 _HTML: Final = "text/html"
-_PARAMETERS: Final = ("query", "variables", "operationName", "extensions")
+_PARAMETERS: Final = ("query", "documentId", "variables", "operationName", "extensions")
 
 
 class _Refused(Exception):
@@ -59,11 +61,21 @@ def create_endpoint(
     """The endpoint that answers GraphQL requests, and a browser that asks for no query with `graphiql`."""
     settings = service.settings
     limits = settings.limits
-    executor = Executor(limits, introspection=settings.introspection, suggestions=settings.suggestions)
+    executor = Executor(
+        limits,
+        introspection=settings.introspection,
+        suggestions=settings.suggestions,
+        allowed=read_folder(Path(settings.documents)) if settings.documents else None,
+        allowed_only=settings.documents_only,
+    )
 
     async def endpoint(request: Request) -> Response:
         accept = request.headers.get("accept")
-        if graphiql is not None and request.method != "POST" and "query" not in request.query_params:
+        if (
+            graphiql is not None
+            and request.method != "POST"
+            and not {"query", "documentId"} & set(request.query_params)
+        ):
             wanted = choose_media_type(accept, (*_OFFERED, _HTML))
             if wanted == _HTML:
                 return graphiql(request)
@@ -131,15 +143,20 @@ async def _read(request: Request, limits: Limits) -> Asked:
         parameters = _read_get(request, limits)
     query, variables = parameters.get("query"), parameters.get("variables")
     operation_name, extensions = parameters.get("operationName"), parameters.get("extensions")
-    if not isinstance(query, str) or not query:
+    document_id = parameters.get("documentId")
+    if document_id is None and (not isinstance(query, str) or not query):
         raise _Refused(400, "'query' must be a GraphQL document")
+    if document_id is not None and query is not None:
+        raise _Refused(400, "'query' and 'documentId' cannot be given together")
+    if not isinstance(document_id, str | None):
+        raise _Refused(400, "'documentId' must be a text")
     if not isinstance(variables, dict | None):
         raise _Refused(400, "'variables' must be a JSON object")
     if not isinstance(operation_name, str | None):
         raise _Refused(400, "'operationName' must be a text")
     if not isinstance(extensions, dict | None):
         raise _Refused(400, "'extensions' must be a JSON object")
-    return Asked(query, variables or {}, operation_name or None)
+    return Asked(str(query or ""), variables or {}, operation_name or None, document_id)
 
 
 async def _read_post(request: Request, limits: Limits) -> dict[str, object]:
@@ -168,7 +185,9 @@ def _read_get(request: Request, limits: Limits) -> dict[str, object]:
     given = request.query_params
     if repeated := [name for name in _PARAMETERS if len(given.getlist(name)) > 1]:
         raise _Refused(400, f"'{repeated[0]}' stands more than once in the address")
-    parameters: dict[str, object] = {name: given[name] for name in ("query", "operationName") if given.get(name)}
+    parameters: dict[str, object] = {
+        name: given[name] for name in ("query", "documentId", "operationName") if given.get(name)
+    }
     for name in ("variables", "extensions"):
         if given.get(name):
             parameters[name] = _decode(name, given[name])
