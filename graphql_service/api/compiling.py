@@ -284,7 +284,14 @@ class _Compiler:
         return CompiledSearch(operation, key, nodes, arguments, tuple(self._fields), parts, counts)
 
     def _collect(self, kind: GraphQLObjectType, sets: Iterable[SelectionSetNode]) -> dict[str, list[FieldNode]]:
-        """The fields of an object by their names in the answer, in the order in which each first appears."""
+        """The fields of an object, at least one, by their names in the answer."""
+        found = self._find_fields(kind, sets)
+        if not found:  # graphql-core lets braces be empty
+            raise _NotCovered
+        return found
+
+    def _find_fields(self, kind: GraphQLObjectType, sets: Iterable[SelectionSetNode]) -> dict[str, list[FieldNode]]:
+        """In the order in which each name first appears."""
         found: dict[str, list[FieldNode]] = {}
         spread: set[str] = set()
 
