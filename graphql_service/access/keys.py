@@ -73,6 +73,10 @@ class _MissingFile(SettingError):
     """There is no keys file."""
 
 
+class _UnreadableFile(SettingError):
+    """The system did not let the file be read, this time: what is in it is not known."""
+
+
 class KeysFile:
     """The keys of a file, as it is at each moment: a key works as soon as it is added, and no longer once removed.
 
@@ -83,6 +87,7 @@ class KeysFile:
     def __init__(self, path: Path, *, required: bool = True) -> None:
         self._path = path
         self._known: tuple[_Stamp | None, Mapping[str, Key]] = None, _NOBODY
+        self._told: tuple[_Stamp | None, str] | None = None
         try:
             self._known = _read(path)
         except _MissingFile:
@@ -101,12 +106,16 @@ class KeysFile:
         return keys.get(key_id)
 
     def _read_again(self, stamp: _Stamp | None) -> Mapping[str, Key]:
-        keys = _NOBODY
+        told, keys = None, _NOBODY
         try:
             stamp, keys = _read(self._path)
         except SettingError as error:
-            _logger.error("nobody is let in by a key: %s", error)
-        self._known = stamp, keys
+            told = stamp, str(error)
+            if told != self._told:
+                _logger.error("nobody is let in by a key: %s", error)
+            if isinstance(error, _UnreadableFile):
+                stamp = None  # the file may be right, and is read again for the next request
+        self._known, self._told = (stamp, keys), told
         return keys
 
 
@@ -266,7 +275,7 @@ def _read(path: Path) -> tuple[_Stamp, Mapping[str, Key]]:
     except FileNotFoundError:
         raise _missing(path) from None
     except OSError as error:
-        raise SettingError(f"IMAGESETS_KEYS_FILE: {path} cannot be read: {error.strerror}") from error
+        raise _UnreadableFile(f"IMAGESETS_KEYS_FILE: {path} cannot be read: {error.strerror}") from error
     if status.st_mode & 0o077:
         raise SettingError(
             f"IMAGESETS_KEYS_FILE: others than its owner may use {path}, which holds secrets: `chmod 600 {path}`"

@@ -3,6 +3,9 @@
 The issuer's keys are found by discovery and fetched from time to time, so that it may change them; a token that names
 an unknown one has them fetched at once, but never more often than the issuer bears. Where it cannot be reached, the
 keys that are known stay good. What a token must be signed with is what its key says, never what the token says.
+
+A token that is remembered as verified is answered at once. Whatever has to be found out runs in a few threads of its
+own: neither invented tokens nor an issuer that hangs hold up the rest of the service.
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ import logging
 import re
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from hashlib import sha256
 from http.client import HTTPException
 from typing import Any, Final, TypeAlias
@@ -21,6 +24,8 @@ from urllib.parse import urlsplit
 from urllib.request import HTTPRedirectHandler, OpenerDirector, ProxyHandler, build_opener
 
 import jwt
+from anyio import CapacityLimiter
+from anyio.to_thread import run_sync
 
 from graphql_service.access.principals import Principal
 from graphql_service.errors import Unauthenticated
@@ -34,6 +39,8 @@ KEEP_SECONDS: Final = 600.0
 PAUSE_SECONDS: Final = 10.0
 #: How many tokens are remembered as verified, each until it expires, all until the issuer's keys are fetched again.
 REMEMBERED: Final = 4_096
+#: How many threads verify and fetch. While any keys are known, no more than one of them waits for the issuer.
+THREADS: Final = 4
 #: The longest silence of a fetch and the longest fetch, in seconds, and the largest answer, in bytes.
 SILENCE_SECONDS: Final = 5.0
 FETCH_SECONDS: Final = 10.0
@@ -64,7 +71,7 @@ class _Unreachable(Exception):
 
 
 class OIDCAccess:
-    """Lets in whoever sends a token that an issuer has made for this service. Safe to use from several threads."""
+    """Lets in whoever sends a token that an issuer has made for this service."""
 
     def __init__(self, issuer: str, audience: str, datastores_claim: str | None) -> None:
         self._audience = audience
@@ -72,43 +79,59 @@ class OIDCAccess:
         self._issuer = issuer
         self._keys = _IssuerKeys(issuer)
         self._verified: tuple[_Keys, dict[bytes, tuple[float, Principal]]] = {}, {}
+        self._threads = CapacityLimiter(THREADS)
 
-    def authenticate(self, authorization: str | None) -> Principal:
-        """The subject of the token in `Bearer TOKEN`. May block while the issuer's keys are fetched.
+    def authenticate(self, authorization: str | None) -> Principal | Awaitable[Principal]:
+        """The subject of the token in `Bearer TOKEN`: at once where it is remembered.
 
-        Raises Unauthenticated.
+        Else to be awaited, in the event loop that all requests share. Raises Unauthenticated, now or then.
         """
         if authorization is None:
             raise Unauthenticated("a token is needed: send it as 'Authorization: Bearer TOKEN'")
         sent = _AUTHORIZATION.fullmatch(authorization)
         if sent is None:
             raise _invalid("it is none, or the header is not 'Authorization: Bearer TOKEN'")
-        keys, verified = self._keys.current(), self._verified
-        if verified[0] is not keys:
-            verified = self._verified = keys, {}
         # A token comes with every request, and takes as long to verify as many a search.
         digest = sha256(sent[1].encode()).digest()
-        until, principal = verified[1].get(digest, (0.0, None))
-        if principal is None or time.time() >= until:
-            claims = self._read_claims(sent[1])
-            if not claims["sub"]:
-                raise _invalid("its 'sub' is empty")
-            principal = Principal(claims["sub"], self._read_datastores(claims))
-            if len(verified[1]) >= REMEMBERED:
-                verified[1].clear()
-            verified[1][digest] = int(claims["exp"]) + SKEW, principal
+        remembered = None if self._keys.due() else self._recall(digest)
+        return remembered or run_sync(self._find_out, sent[1], digest, limiter=self._threads)
+
+    def _recall(self, digest: bytes) -> Principal | None:
+        """The subject of a token that was verified with the keys as they are known, and has not expired."""
+        keys, verified = self._verified
+        until, principal = verified.get(digest, (0.0, None))
+        return principal if keys is self._keys.known and time.time() < until else None
+
+    def _find_out(self, token: str, digest: bytes) -> Principal:
+        """The subject of a token. Blocks while the issuer's keys are fetched for it. Raises Unauthenticated."""
+        if self._keys.due():
+            self._keys.refresh()
+        remembered = self._recall(digest)  # by now
+        if remembered is not None:
+            return remembered
+        keys, claims = self._read_claims(token)
+        if not claims["sub"]:
+            raise _invalid("its 'sub' is empty")
+        principal = Principal(claims["sub"], self._read_datastores(claims))
+        verified = self._verified
+        if verified[0] is not keys:
+            verified = self._verified = keys, {}
+        if len(verified[1]) >= REMEMBERED:
+            verified[1].clear()
+        verified[1][digest] = int(claims["exp"]) + SKEW, principal
         return principal
 
-    def _read_claims(self, token: str) -> Mapping[str, Any]:
-        """What a token says, all of it verified."""
+    def _read_claims(self, token: str) -> tuple[_Keys, Mapping[str, Any]]:
+        """What a token says, all of it verified, and the keys that did so."""
         try:
             header = jwt.get_unverified_header(token)
             algorithm, key_id = header.get("alg"), header.get("kid")
             if algorithm not in _ALLOWED:
                 raise _invalid("its 'alg' is none that is accepted here")
-            return jwt.decode(
+            keys, key = self._keys.find(key_id, algorithm)
+            return keys, jwt.decode(
                 token,
-                self._keys.find(key_id, algorithm),
+                key,
                 algorithms=[algorithm],
                 audience=self._audience,
                 issuer=self._issuer,
@@ -152,58 +175,60 @@ def _invalid(reason: str) -> Unauthenticated:
 
 
 class _IssuerKeys:
-    """The keys that an issuer publishes, as far as they are known."""
+    """The keys that an issuer publishes, as far as they are known. Safe to use from several threads."""
 
     def __init__(self, issuer: str) -> None:
         self._issuer = issuer
-        self._keys: _Keys = {}
+        #: None before the first were needed.
+        self.known: _Keys = {}
         self._stale = self._next = time.monotonic()
         self._fetching = threading.Lock()
 
-    def current(self) -> _Keys:
-        """The keys as they are known, fetched again where that was long ago; none before the first were needed."""
-        if time.monotonic() >= self._stale and self._keys:
-            self._refresh(wait=False)
-        return self._keys
+    def due(self) -> bool:
+        """Whether those that are known are so old that they should be fetched again, may be, and nobody does it."""
+        return bool(self.known) and time.monotonic() >= max(self._stale, self._next) and not self._fetching.locked()
 
-    def find(self, key_id: object, algorithm: str) -> jwt.PyJWK:
-        """The key that a token names; without a name, the only one that fits. Raises Unauthenticated."""
-        key = self._find(key_id, algorithm)
+    def find(self, key_id: object, algorithm: str) -> tuple[_Keys, jwt.PyJWK]:
+        """The keys that are known, and the one of them that a token names. Raises Unauthenticated."""
+        keys = self.known
+        key = _choose(keys, key_id, algorithm)
         if key is None:
-            self._refresh(wait=True)
-            key = self._find(key_id, algorithm)
-        if key is None and not self._keys:
+            self.refresh()
+            keys = self.known
+            key = _choose(keys, key_id, algorithm)
+        if not keys:
             raise Unauthenticated("no token can be checked now: the issuer's keys cannot be had; try again later")
         if key is None:
             raise _invalid("its key is none of the issuer's")
-        return key
+        return keys, key
 
-    def _find(self, key_id: object, algorithm: str) -> jwt.PyJWK | None:
-        keys = self._keys
-        if isinstance(key_id, str):
-            return keys.get((key_id, algorithm))
-        fitting = [key for (_, verifies), key in keys.items() if verifies == algorithm]
-        return fitting[0] if len(fitting) == 1 else None
-
-    def _refresh(self, *, wait: bool) -> None:
-        """Fetches the keys where that is not too soon; one thread does, and others `wait` for it or go on."""
-        if time.monotonic() < self._next or not self._fetching.acquire(timeout=FETCH_SECONDS if wait else 0):
+    def refresh(self) -> None:
+        """Fetches the keys where that is not too soon. One thread does; others wait only while none are known."""
+        wait = 0 if self.known else FETCH_SECONDS
+        if time.monotonic() < self._next or not self._fetching.acquire(timeout=wait):
             return
         try:
             if time.monotonic() >= self._next:
-                self._stale = self._fetch()
+                self._fetch()
                 self._next = time.monotonic() + PAUSE_SECONDS
         finally:
             self._fetching.release()
 
-    def _fetch(self) -> float:
-        """Fetches the keys, and answers when to do it again."""
+    def _fetch(self) -> None:
         try:
-            self._keys = _fetch_keys(self._issuer)
+            self.known = _fetch_keys(self._issuer)
         except _Unreachable as error:
             _logger.error("IMAGESETS_OIDC_ISSUER: %s", error)
-            return time.monotonic() + PAUSE_SECONDS
-        return time.monotonic() + KEEP_SECONDS
+        else:
+            self._stale = time.monotonic() + KEEP_SECONDS
+
+
+def _choose(keys: _Keys, key_id: object, algorithm: str) -> jwt.PyJWK | None:
+    """The key of this id; without an id, the only one that fits."""
+    if isinstance(key_id, str):
+        return keys.get((key_id, algorithm))
+    fitting = [key for (_, verifies), key in keys.items() if verifies == algorithm]
+    return fitting[0] if len(fitting) == 1 else None
 
 
 def _fetch_keys(issuer: str) -> dict[tuple[str | None, str], jwt.PyJWK]:

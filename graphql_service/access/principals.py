@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -17,8 +18,11 @@ class Principal:
 class Access(Protocol):
     """Lets in by a request's Authorization header."""
 
-    def authenticate(self, authorization: str | None) -> Principal:
-        """Who sends this header, None where there is none. May block. Raises Unauthenticated, and nothing else."""
+    def authenticate(self, authorization: str | None) -> Principal | Awaitable[Principal]:
+        """Who sends this header, None where there is none: at once, or to be awaited where finding out takes time.
+
+        Never blocks. Raises Unauthenticated, and nothing else, either now or when awaited.
+        """
 
 
 _ANYBODY: Final = Principal("anonymous", None)

@@ -6,11 +6,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.types import Scope
 
-from graphql_service.access.principals import Access
+from graphql_service.access.principals import Access, Principal
 from graphql_service.access.signatures import SignedAccess, SignedRequest
 from graphql_service.auditing import Reading
 from graphql_service.deadlines import limit_time
@@ -66,10 +65,8 @@ class Service:
 
     async def admit(self, scope: Scope, authorization: str | None) -> Store:
         """The store as far as it exists for whoever sends this header. Raises Unauthenticated."""
-        if self.settings.auth == "oidc":  # may have to ask the issuer for its keys
-            principal = await run_in_threadpool(self.access.authenticate, authorization)
-        else:
-            principal = self.access.authenticate(authorization)
+        found = self.access.authenticate(authorization)
+        principal = found if isinstance(found, Principal) else await found
         told_of(scope).principal = principal.name
         return show_only(self.store, principal.datastores)
 

@@ -1,5 +1,6 @@
 import json
 import logging
+import resource
 import subprocess
 import sys
 import threading
@@ -293,6 +294,25 @@ def test_a_file_that_is_refused_lets_nobody_in(
     path.write_bytes(whole)
     path.chmod(0o600)
     assert access.authenticate(f"Bearer {token}") == SOME
+
+
+def test_a_file_that_cannot_be_read_for_a_moment_is_read_again(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    token = add_bearer_key(path, SOME)
+    access = KeysAccess(KeysFile(path))
+    new = add_bearer_key(path, ALL)
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    # No descriptor is left: that is EMFILE.
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, limits[1]))
+    try:
+        refused = [refuses(access, f"Bearer {each}") for each in (token, new, new)]
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert refused == [True] * 3
+    assert access.authenticate(f"Bearer {new}") == ALL
+    assert access.authenticate(f"Bearer {token}") == SOME
+    assert caplog.messages == [
+        f"nobody is let in by a key: IMAGESETS_KEYS_FILE: {path} cannot be read: Too many open files"
+    ]
 
 
 def test_a_refused_file_is_not_written_over(path: Path) -> None:

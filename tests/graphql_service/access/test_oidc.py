@@ -5,13 +5,14 @@ import hmac
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
 from typing import Any
 
+import anyio
 import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
@@ -142,10 +143,19 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     return wait
 
 
+async def wait_for(access: OIDCAccess, authorization: str | None) -> Principal:
+    found = access.authenticate(authorization)
+    return found if isinstance(found, Principal) else await found
+
+
+def authenticate(access: OIDCAccess, authorization: str | None) -> Principal:
+    return anyio.run(wait_for, access, authorization)
+
+
 def refusal(access: OIDCAccess, authorization: str | None) -> str:
     """The reason for which this is refused, which must quote nothing of it."""
     with pytest.raises(Unauthenticated) as refused:
-        access.authenticate(authorization)
+        authenticate(access, authorization)
     assert not authorization or len(authorization) < 40 or authorization[-40:] not in str(refused.value)
     assert refused.value.code == "UNAUTHENTICATED"
     return str(refused.value).removeprefix("the token is not valid here: ")
@@ -160,8 +170,8 @@ NO_KEYS = "no token can be checked now: the issuer's keys cannot be had; try aga
 
 @pytest.mark.parametrize("key", KEYS)
 def test_a_token_lets_its_subject_in(issuer: Issuer, access: OIDCAccess, key: str) -> None:
-    assert access.authenticate(f"Bearer {issuer.token(key)}") == Principal("ana", frozenset())
-    assert access.authenticate(f"bearer  {issuer.token(key, sub='bo', aud=['x', AUDIENCE])}").name == "bo"
+    assert authenticate(access, f"Bearer {issuer.token(key)}") == Principal("ana", frozenset())
+    assert authenticate(access, f"bearer  {issuer.token(key, sub='bo', aud=['x', AUDIENCE])}").name == "bo"
     assert issuer.asked == 1
 
 
@@ -169,7 +179,7 @@ def test_settings_open_it(issuer: Issuer) -> None:
     environ = {"IMAGESETS_AUTH": "oidc", "IMAGESETS_OIDC_ISSUER": issuer.url, "IMAGESETS_OIDC_AUDIENCE": AUDIENCE}
     access = open_access(read_settings(environ))
     assert isinstance(access, OIDCAccess)
-    assert access.authenticate(f"Bearer {issuer.token()}") == Principal("ana", None)
+    assert authenticate(access, f"Bearer {issuer.token()}") == Principal("ana", None)
 
 
 @pytest.mark.parametrize(
@@ -184,7 +194,7 @@ def test_settings_open_it(issuer: Issuer) -> None:
 def test_a_claim_lists_data_stores(
     issuer: Issuer, access: OIDCAccess, claim: object, datastores: frozenset[str] | None
 ) -> None:
-    assert access.authenticate(f"Bearer {issuer.token(**{CLAIM: claim})}").datastores == datastores
+    assert authenticate(access, f"Bearer {issuer.token(**{CLAIM: claim})}").datastores == datastores
 
 
 @pytest.mark.parametrize("claim", ["a" * 32, "", ["*"], ["short"], [1], {"a" * 32: 1}, True, 0, [["a" * 32]]])
@@ -229,7 +239,7 @@ def test_claims_must_be_right(issuer: Issuer, access: OIDCAccess, changed: dict[
 def test_clocks_may_differ_by_a_minute(issuer: Issuer, access: OIDCAccess) -> None:
     now = int(time.time())
     for changed in ({"exp": now - 50}, {"iat": now + 50}, {"nbf": now + 50}):
-        assert access.authenticate(f"Bearer {issuer.token(**changed)}").name == "ana"
+        assert authenticate(access, f"Bearer {issuer.token(**changed)}").name == "ana"
 
 
 def segment(content: object) -> str:
@@ -348,7 +358,7 @@ def test_any_claims_are_read_or_refused(lasting: tuple[Issuer, OIDCAccess], chan
     payload = {name: value for name, value in issuer.claims().items() if name not in changed} | changed
     token = jwt.api_jws.encode(json.dumps(payload).encode(), RSA, "RS256", {"kid": "rs"})
     try:
-        principal = access.authenticate(f"Bearer {token}")
+        principal = authenticate(access, f"Bearer {token}")
     except Unauthenticated:
         return
     assert principal.name == payload["sub"]
@@ -359,24 +369,24 @@ def test_keys_change(issuer: Issuer, access: OIDCAccess, clock: Callable[[float]
     issuer.publish(old)
     before = f"Bearer {issuer.token()}"
     after = f"Bearer {jwt.encode(issuer.claims(), OTHER, 'RS256', {'kid': 'new'})}"
-    access.authenticate(before)
+    authenticate(access, before)
     issuer.publish(old, new)
     clock(oidc.PAUSE_SECONDS)
-    assert access.authenticate(after).name == "ana"
-    assert access.authenticate(before).name == "ana"
+    assert authenticate(access, after).name == "ana"
+    assert authenticate(access, before).name == "ana"
     assert issuer.asked == 2
     # One that is withdrawn is not good for ever.
     issuer.publish(new)
     clock(oidc.KEEP_SECONDS)
     assert refusal(access, before) == NOT_ITS_KEY
-    assert access.authenticate(after).name == "ana"
+    assert authenticate(access, after).name == "ana"
     assert issuer.asked == 3
 
 
 def test_a_token_that_is_remembered_expires_all_the_same(issuer: Issuer, access: OIDCAccess) -> None:
     expiry = int(time.time()) - oidc.SKEW + 4
     token = f"Bearer {issuer.token(exp=expiry)}"
-    let_in = {access.authenticate(token) for _ in range(3)}
+    let_in = {authenticate(access, token) for _ in range(3)}
     assert let_in == {Principal("ana", frozenset())}
     time.sleep(expiry + oidc.SKEW - time.time())
     assert refusal(access, token) == "it has expired"
@@ -389,14 +399,14 @@ def test_only_so_many_tokens_are_remembered(
     tokens = {f"{number}": f"Bearer {issuer.token(sub=f'{number}')}" for number in range(10)}
     for _ in range(2):
         for subject, token in tokens.items():
-            assert access.authenticate(token).name == subject
+            assert authenticate(access, token).name == subject
             assert len(access._verified[1]) <= 3
 
 
 def test_unknown_keys_do_not_hammer_the_issuer(
     issuer: Issuer, access: OIDCAccess, clock: Callable[[float], None]
 ) -> None:
-    access.authenticate(f"Bearer {issuer.token()}")
+    authenticate(access, f"Bearer {issuer.token()}")
     tokens = [jwt.encode(issuer.claims(), OTHER, "RS256", {"kid": f"{number}"}) for number in range(50)]
     for _ in range(3):
         assert {refusal(access, f"Bearer {token}") for token in tokens} == {NOT_ITS_KEY}
@@ -414,25 +424,86 @@ def test_many_at_once_fetch_once(issuer: Issuer, access: OIDCAccess) -> None:
         return listed()
 
     issuer.answers["/keys"] = slow
-    let_in: list[Principal] = []
     token = f"Bearer {issuer.token()}"
-    threads = [threading.Thread(target=lambda: let_in.append(access.authenticate(token))) for _ in range(10)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(let_in) == 10
+    let_in: list[Principal] = []
+
+    async def enter() -> None:
+        let_in.append(await wait_for(access, token))
+
+    async def enter_at_once() -> None:
+        async with anyio.create_task_group() as group:
+            for _ in range(10):
+                group.start_soon(enter)
+
+    anyio.run(enter_at_once)
+    assert let_in == [Principal("ana", frozenset())] * 10
     assert issuer.asked == 1
+
+
+def test_a_remembered_token_needs_no_thread(issuer: Issuer, access: OIDCAccess, clock: Callable[[float], None]) -> None:
+    token = f"Bearer {issuer.token()}"
+    found = access.authenticate(token)
+    assert isinstance(found, Coroutine)
+    found.close()
+    let_in = authenticate(access, token)
+    assert access.authenticate(token) == let_in
+    # Old keys are fetched again first, by whoever comes first.
+    clock(oidc.KEEP_SECONDS)
+    assert authenticate(access, token) == let_in
+    assert issuer.asked == 2
+
+
+def test_an_issuer_that_hangs_holds_up_only_who_asks_it(
+    issuer: Issuer, access: OIDCAccess, clock: Callable[[float], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remembered, new = f"Bearer {issuer.token()}", f"Bearer {issuer.token(sub='bo')}"
+    authenticate(access, remembered)
+    clock(oidc.PAUSE_SECONDS)
+    monkeypatch.setattr(oidc, "SILENCE_SECONDS", 2)
+    asked, answered = threading.Event(), threading.Event()
+
+    def hang() -> tuple[int, bytes]:
+        asked.set()
+        answered.wait(10)
+        return 503, b""
+
+    issuer.answers["/keys"] = hang
+    refused: list[str] = []
+
+    async def invent(number: int) -> None:
+        token = jwt.encode(issuer.claims(), OTHER, "RS256", {"kid": f"{number}"})
+        with pytest.raises(Unauthenticated, match=NOT_ITS_KEY):
+            await wait_for(access, f"Bearer {token}")
+        refused.append(f"{number}")
+
+    async def ask() -> None:
+        async with anyio.create_task_group() as group:
+            for number in range(45):
+                group.start_soon(invent, number)
+            with anyio.fail_after(1):
+                while not asked.is_set() or len(refused) < 44:
+                    await anyio.sleep(0.01)
+                assert isinstance(access.authenticate(remembered), Principal)
+                assert (await wait_for(access, new)).name == "bo"  # its key is known
+            assert len(refused) == 44
+            answered.set()
+        # The attempt failed: the next waits, and the keys are no older for it.
+        await invent(45)
+        clock(oidc.PAUSE_SECONDS)
+        assert isinstance(access.authenticate(remembered), Principal)
+
+    anyio.run(ask)
+    assert issuer.asked == 2
 
 
 def test_known_keys_stay_good_while_the_issuer_is_down(
     issuer: Issuer, access: OIDCAccess, clock: Callable[[float], None], caplog: pytest.LogCaptureFixture
 ) -> None:
-    access.authenticate(f"Bearer {issuer.token()}")
+    authenticate(access, f"Bearer {issuer.token()}")
     issuer.answers["/keys"] = lambda: (503, b"")
     for _ in range(3):
         clock(oidc.KEEP_SECONDS)
-        assert access.authenticate(f"Bearer {issuer.token()}").name == "ana"
+        assert authenticate(access, f"Bearer {issuer.token()}").name == "ana"
     assert issuer.asked == 4
     assert caplog.messages == [f"IMAGESETS_OIDC_ISSUER: {issuer.url}/keys answers with status 503"] * 3
 
@@ -446,7 +517,7 @@ def test_an_issuer_that_comes_up_late_is_found(
     assert issuer.asked == 1
     issuer.answers["/keys"] = listed
     clock(oidc.PAUSE_SECONDS)
-    assert access.authenticate(f"Bearer {issuer.token()}").name == "ana"
+    assert authenticate(access, f"Bearer {issuer.token()}").name == "ana"
 
 
 DISCOVERY = "/.well-known/openid-configuration"
@@ -574,4 +645,4 @@ def test_a_token_without_a_key_id_needs_the_only_key(
     for key_id in (None, "a"):
         issuer.publish(public(key_id, RSA, "RS256"), public("e", *KEYS["es256"]))
         clock(oidc.KEEP_SECONDS)
-        assert access.authenticate(token).name == "ana"
+        assert authenticate(access, token).name == "ana"

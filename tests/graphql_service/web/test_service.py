@@ -6,9 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
 
-from graphql_service.access.keys import add_bearer_key, add_wire_key
+from graphql_service.access.keys import WireKey, add_bearer_key, add_wire_key
 from graphql_service.access.principals import Principal
+from graphql_service.api.node_ids import NodeId
 from graphql_service.image_set import ImageSet
 from graphql_service.settings import Settings
 from graphql_service.stores.sqlite import SQLiteStore
@@ -16,11 +20,19 @@ from graphql_service.web.app import create_app
 from tests.graphql_service.web.conftest import DATASTORE, Client
 
 HIDDEN = "e" * 32
+MISSING = "f" * 32
 
 
 @pytest.fixture
 def keys(tmp_path: Path, store: SQLiteStore) -> dict[str, str]:
-    store.load(HIDDEN, [ImageSet(HIDDEN, "2" * 32, 7, None, None, None, None, None, {"DICOMPatientId": "P2"})])
+    store.load(
+        HIDDEN,
+        [
+            ImageSet(
+                HIDDEN, "2" * 32, 7, None, None, None, None, None, {"DICOMPatientId": "P2", "DICOMSeriesModality": "CT"}
+            )
+        ],
+    )
     path = tmp_path / "keys.json"
     return {
         "portal": add_bearer_key(path, Principal("portal", frozenset({DATASTORE}))),
@@ -88,6 +100,93 @@ def test_what_is_not_for_a_principal_does_not_exist_for_it(client: Client, keys:
     ]
     missing = ask(client, keys["portal"], page, d="f" * 32)["errors"]
     assert missing[0]["message"] == seen("portal")[3][0]["message"]
+
+
+SEARCHES = (
+    """($d: ID) {
+    imageSets(datastoreId: $d, query: "patient = P2") { nodes { id } }
+}""",
+    """($d: ID) {
+    imageSets(datastoreId: $d, query: "patient = P2") { totalCount { value } }
+}""",
+    """($d: ID) {
+    imageSet(datastoreId: $d, imageSetId: "22222222222222222222222222222222") { id }
+}""",
+    """($d: ID) {
+    studies(datastoreId: $d) { nodes { instanceUid } }
+}""",
+    """($d: ID) {
+    studies(datastoreId: $d) { totalCount { value } }
+}""",
+    """($d: ID) {
+    imageSetHistogram(datastoreId: $d, field: UPDATED_AT, interval: DAY) { count }
+}""",
+    """($d: ID) {
+    searchAnalysis(datastoreId: $d, query: "patient = P2") { canonical searchCriteria }
+}""",
+    """($d: ID) {
+    searchCompletions(datastoreId: $d, query: "modality = ", position: 11) { label }
+}""",
+)
+
+
+@pytest.mark.parametrize("search", SEARCHES)
+def test_a_hidden_data_store_is_searched_as_one_that_does_not_exist(
+    client: Client, keys: dict[str, str], search: str
+) -> None:
+    def answer(key: str, datastore_id: str) -> str:
+        return json.dumps(ask(client, keys[key], f"query {search}", d=datastore_id)).replace(datastore_id, "ID")
+
+    for key in ("portal", "none"):
+        assert answer(key, HIDDEN) == answer(key, MISSING) == answer("all", MISSING)
+    assert "errors" not in answer("all", HIDDEN)
+    assert answer("all", HIDDEN) != answer("all", MISSING)
+
+
+@pytest.mark.parametrize(("kind", "key_in_it"), [("ImageSet", "2" * 32), ("Datastore", "")])
+def test_nothing_of_a_hidden_data_store_is_found_by_its_global_id(
+    client: Client, keys: dict[str, str], kind: str, key_in_it: str
+) -> None:
+    found = "query ($n: ID!, $m: [ID!]!) { node(id: $n) { id } nodes(ids: $m) { id } }"
+
+    def answer(key: str, datastore_id: str) -> Any:
+        node_id = NodeId(kind, datastore_id, key_in_it).encode()
+        return ask(client, keys[key], found, n=node_id, m=[node_id, node_id])
+
+    for key in ("portal", "none"):
+        assert answer(key, HIDDEN) == answer(key, MISSING)
+        assert answer(key, HIDDEN)["data"] == {"node": None, "nodes": [None, None]}
+    assert answer("all", HIDDEN)["data"]["node"] == {"id": NodeId(kind, HIDDEN, key_in_it).encode()}
+    assert answer("all", MISSING)["data"]["node"] is None
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/datastore/{}"),
+        ("POST", "/datastore/{}/searchImageSets"),
+        ("POST", f"/datastore/{{}}/imageSet/{'2' * 32}/getImageSet"),
+        ("POST", f"/datastore/{{}}/imageSet/{'2' * 32}/listImageSetVersions"),
+    ],
+)
+def test_a_hidden_data_store_does_not_exist_for_who_signs(
+    client: Client, tmp_path: Path, method: str, path: str
+) -> None:
+    some = add_wire_key(tmp_path / "keys.json", Principal("scanner", frozenset({DATASTORE})))
+    every = add_wire_key(tmp_path / "keys.json", Principal("archive", None))
+
+    def answer(key: WireKey, datastore_id: str) -> tuple[int, str | None, str]:
+        body = b"{}" if path.endswith("searchImageSets") else b""
+        request = AWSRequest(method, f"http://localhost{path.format(datastore_id)}", data=body)
+        SigV4Auth(Credentials(key.id, key.secret), "medical-imaging", "us-east-1").add_auth(request)
+        answered = client.request(method, path.format(datastore_id), headers=dict(request.headers), content=body)
+        told = answered.headers.get("x-amzn-errortype")
+        return answered.status_code, told, answered.text.replace(datastore_id, "ID")
+
+    assert answer(some, HIDDEN) == answer(some, MISSING)
+    assert answer(some, HIDDEN)[:2] == (404, "ResourceNotFoundException")
+    assert answer(every, HIDDEN)[:2] == (200, None)
+    assert answer(every, MISSING) == answer(some, MISSING)
 
 
 def test_the_audit_log_names_who_asked_by_which_door(
