@@ -7,7 +7,7 @@ import { ADDRESS, ask, close, findBarriers, query, type, withPage } from "./brow
 
 after(close);
 
-const { CSV, NDJSON, CROWDED, GUARDED, HEALTHIMAGING, KEY } = process.env;
+const { CSV, NDJSON, CROWDED, GUARDED, HEALTHIMAGING, KEY, MOUNTED } = process.env;
 
 const open = (use, { hash = "", address = ADDRESS, ...options } = {}) =>
   withPage(
@@ -435,6 +435,22 @@ test("a token is asked for, sent with everything, and kept in memory alone", () 
       assert.deepEqual(kept, [0, 0, ""]);
     },
     { expected: /401/ },
+  ));
+
+test("below a path of a proxy all is found, GraphiQL too", () =>
+  open(
+    async (page) => {
+      await search(page, "modality = CT");
+      await counted(page, "1–50 of");
+      await page.getByRole("link", { name: "GraphiQL" }).click();
+      await page.getByRole("button", { name: "Execute query" }).click();
+      await page.locator(".result-window").getByText('"canonical"').waitFor();
+      assert.equal(page.url(), `${MOUNTED}/graphql`);
+      await page.getByRole("link", { name: "imagesets" }).click();
+      await settled(page);
+      assert.equal(page.url(), `${MOUNTED}/`);
+    },
+    { address: MOUNTED },
   ));
 
 test("of several data stores one is chosen, and pages are no larger than the service allows", () =>
