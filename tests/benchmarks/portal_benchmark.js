@@ -12,9 +12,16 @@ const watch = (page, key, sign) =>
       globalThis.waited = new Promise((resolve) => {
         let pressed = Number.NaN;
         const { shadowRoot } = document.querySelector("imageset-search");
-        addEventListener("keydown", (event) => (key === "Enter") === (event.key === "Enter") && (pressed = event.timeStamp), true);
+        addEventListener(
+          "keydown",
+          (event) => (key === "Enter") === (event.key === "Enter") && (pressed = event.timeStamp),
+          true,
+        );
         const seen = () => {
-          const found = sign === "underline" ? shadowRoot.querySelector(".cm-lintRange-error") : document.querySelector(".results tbody").dataset.new;
+          const found =
+            sign === "underline"
+              ? shadowRoot.querySelector(".cm-lintRange-error")
+              : document.querySelector(".results tbody").dataset.new;
           if (!found || Number.isNaN(pressed)) return;
           observer.disconnect();
           requestAnimationFrame(() => setTimeout(() => resolve(performance.now() - pressed)));

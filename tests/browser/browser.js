@@ -31,8 +31,14 @@ export async function close() {
 
 /** Opens an address and runs `use(page)`; `origins` are what else may be asked, `expected` the console's
  * messages that the test is about. */
-export async function withPage(address, use, { width = 1280, height = 800, colorScheme = "light", before, origins = [], expected = /^$/ } = {}) {
-  const context = await (await launch()).newContext({
+export async function withPage(
+  address,
+  use,
+  { width = 1280, height = 800, colorScheme = "light", before, origins = [], expected = /^$/ } = {},
+) {
+  const context = await (
+    await launch()
+  ).newContext({
     viewport: { width, height },
     colorScheme,
     timezoneId: "America/New_York",

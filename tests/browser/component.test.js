@@ -27,10 +27,13 @@ async function prepare(page, service) {
 }
 
 /** The page at an address of its own, on the service's origin. */
-const embed = (use, options) => withPage(`${ADDRESS}/elsewhere`, use, { ...options, before: (page) => prepare(page, ADDRESS) });
+const embed = (use, options) =>
+  withPage(`${ADDRESS}/elsewhere`, use, { ...options, before: (page) => prepare(page, ADDRESS) });
 
 const told = (page, type) =>
-  page.waitForFunction((type) => globalThis.told.findLast((one) => one.type === type)?.detail, type).then((it) => it.jsonValue());
+  page
+    .waitForFunction((type) => globalThis.told.findLast((one) => one.type === type)?.detail, type)
+    .then((it) => it.jsonValue());
 const said = (page) => page.locator("imageset-search .said");
 
 test("a typo is underlined, and its fix is a click away", () =>
@@ -157,7 +160,12 @@ test("a token is sent, and nothing is stored", () =>
     await told(page, "results");
     assert.ok(sent.length > 2);
     assert.deepEqual(new Set(sent), new Set(["Bearer opensesame"]));
-    const kept = await page.evaluate(() => [localStorage.length, sessionStorage.length, document.cookie, document.title]);
+    const kept = await page.evaluate(() => [
+      localStorage.length,
+      sessionStorage.length,
+      document.cookie,
+      document.title,
+    ]);
     assert.deepEqual(kept, [0, 0, "", "elsewhere"]);
   }));
 

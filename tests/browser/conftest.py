@@ -6,6 +6,8 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from starlette.applications import Starlette
+from starlette.routing import Mount
 
 from graphql_service.access.keys import add_bearer_key
 from graphql_service.access.principals import Principal
@@ -51,6 +53,15 @@ def crowded(store_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
         store.create_datastore("other")
         with serve(create_app(store, Settings(max_page=60))) as url:
             yield url
+
+
+@pytest.fixture(scope="session")
+def mounted(store_path: Path) -> Iterator[str]:
+    """Where a service is that stands below a path, as behind a proxy."""
+    with closing(SQLiteStore(store_path)) as store:
+        app = Starlette(routes=[Mount("/some/where", app=create_app(store, Settings()))])
+        with serve(app) as url:
+            yield f"{url}/some/where"
 
 
 @pytest.fixture(scope="session")

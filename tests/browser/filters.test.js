@@ -37,7 +37,8 @@ async function analyse(texts) {
     const some = texts.slice(start, start + 15);
     const names = some.map((_, index) => `$q${index}: String!`).join(", ");
     const fields = some.map(
-      (_, index) => `a${index}: searchAnalysis(query: $q${index}, now: "2024-03-15T12:00:00Z") { canonical meaning problems { message } }`,
+      (_, index) =>
+        `a${index}: searchAnalysis(query: $q${index}, now: "2024-03-15T12:00:00Z") { canonical meaning problems { message } }`,
     );
     const variables = Object.fromEntries(some.map((each, index) => [`q${index}`, each]));
     const data = await ask(`query (${names}) { ${fields.join(" ")} }`, variables);
@@ -75,7 +76,11 @@ test("each condition that is read is one that the service means, in its place", 
   let filters = 0;
   for (const { query, meaning, read } of each()) {
     const means = await analyse(read.conditions.map((condition) => condition.text));
-    assert.deepEqual(means.flatMap((one) => conjuncts(one.meaning)), conjuncts(meaning), query);
+    assert.deepEqual(
+      means.flatMap((one) => conjuncts(one.meaning)),
+      conjuncts(meaning),
+      query,
+    );
     filters += read.conditions.filter(({ filter }) => filter !== null).length;
   }
   assert.ok(filters > 150);
@@ -88,7 +93,11 @@ test("a filter is written as what it was read from", async () => {
       analyse(written.map((condition) => condition.text)),
       analyse(written.map(({ filter }) => writeFilter(filter))),
     ]);
-    assert.deepEqual(after.map((one) => one.meaning), before.map((one) => one.meaning), query);
+    assert.deepEqual(
+      after.map((one) => one.meaning),
+      before.map((one) => one.meaning),
+      query,
+    );
   }
 });
 
@@ -96,7 +105,10 @@ test("to add, to replace and to remove a condition, and to sort, changes that al
   const added = { field: "DICOMPatientId", op: "eq", value: "NEW" };
   for (const { query, meaning, read } of each()) {
     const { text: base, conditions } = read;
-    const [without, first] = [conditions.map((_, index) => text.removeCondition(base, index)), text.replaceCondition(base, 0, "patient = NEW")];
+    const [without, first] = [
+      conditions.map((_, index) => text.removeCondition(base, index)),
+      text.replaceCondition(base, 0, "patient = NEW"),
+    ];
     const edited = await analyse([
       text.addCondition(base, "patient = NEW"),
       text.setSort(base, "name desc"),
@@ -104,7 +116,11 @@ test("to add, to replace and to remove a condition, and to sort, changes that al
       ...(conditions.length ? [first] : []),
       ...without,
     ]);
-    assert.deepEqual(edited.flatMap((one) => one.problems), [], query);
+    assert.deepEqual(
+      edited.flatMap((one) => one.problems),
+      [],
+      query,
+    );
     const [more, sorted, unsorted, ...rest] = edited.map((one) => one.meaning);
     assert.deepEqual(conjuncts(more), [...conjuncts(meaning), added], query);
     assert.deepEqual(more.sort, meaning.sort, query);
@@ -122,17 +138,21 @@ test("to add, to replace and to remove a condition, and to sort, changes that al
 });
 
 test("what is typed stays as it is typed, but for the part that is edited", () => {
-  const typed = 'MRN =  A17 and\n (modality = CT or modality = MR) AND studied between 2019 and 2020   SORT studied DESC';
+  const typed =
+    "MRN =  A17 and\n (modality = CT or modality = MR) AND studied between 2019 and 2020   SORT studied DESC";
   const canonical =
     "DICOMPatientId = A17 and (DICOMSeriesModality = CT or DICOMSeriesModality = MR) and" +
     " DICOMStudyDateAndTime between 2019..2020 sort DICOMStudyDateAndTime desc";
   const read = readConditions(typed, canonical, FIELDS);
   assert.equal(read.text, typed);
-  assert.deepEqual(read.conditions.map(({ text, filter }) => [text, filter?.operator ?? null, filter?.values ?? null]), [
-    ["MRN =  A17", "=", ["A17"]],
-    ["(modality = CT or modality = MR)", null, null],
-    ["studied between 2019 and 2020", "between", ["2019", "2020"]],
-  ]);
+  assert.deepEqual(
+    read.conditions.map(({ text, filter }) => [text, filter?.operator ?? null, filter?.values ?? null]),
+    [
+      ["MRN =  A17", "=", ["A17"]],
+      ["(modality = CT or modality = MR)", null, null],
+      ["studied between 2019 and 2020", "between", ["2019", "2020"]],
+    ],
+  );
   assert.equal(
     text.replaceCondition(typed, 2, "studied >= 2021"),
     "MRN =  A17 and\n (modality = CT or modality = MR) AND studied >= 2021   SORT studied DESC",
@@ -141,11 +161,30 @@ test("what is typed stays as it is typed, but for the part that is edited", () =
 });
 
 test("any text is a value: what a person writes is found as it is", async () => {
-  const values = ["or", "a b", 'say "x"', "back\\slash", "1..2", "O'Brien", "'", "*", "a*b?", "$x", "(x)", "García", "=", "null", " - "];
+  const values = [
+    "or",
+    "a b",
+    'say "x"',
+    "back\\slash",
+    "1..2",
+    "O'Brien",
+    "'",
+    "*",
+    "a*b?",
+    "$x",
+    "(x)",
+    "García",
+    "=",
+    "null",
+    " - ",
+  ];
   const patient = FIELDS.find((field) => field.name === "DICOMPatientId");
   const texts = values.map((value) => writeFilter({ field: patient, operator: "=", values: [value] }));
   const found = await analyse(texts);
-  assert.deepEqual(found.map((one) => one.meaning?.where.value), values);
+  assert.deepEqual(
+    found.map((one) => one.meaning?.where.value),
+    values,
+  );
   const list = await analyse([writeFilter({ field: patient, operator: "in", values })]);
   assert.deepEqual(list[0].meaning.where.values, values);
 });

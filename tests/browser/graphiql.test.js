@@ -44,7 +44,11 @@ test("a token is asked for, sent, and kept in memory alone", () =>
       await page.locator(".search-language tbody").waitFor();
       await run(page);
       await result(page).getByText('"canonical"').waitFor();
-      assert.deepEqual(await page.evaluate(() => [localStorage.length, sessionStorage.length, document.cookie]), [0, 0, ""]);
+      assert.deepEqual(await page.evaluate(() => [localStorage.length, sessionStorage.length, document.cookie]), [
+        0,
+        0,
+        "",
+      ]);
     },
     { expected: /401/ },
   ));

@@ -7,7 +7,7 @@ import { ADDRESS, ask, close, findBarriers, query, type, withPage } from "./brow
 
 after(close);
 
-const { CSV, NDJSON, CROWDED, GUARDED, HEALTHIMAGING, KEY } = process.env;
+const { CSV, NDJSON, CROWDED, GUARDED, HEALTHIMAGING, KEY, MOUNTED } = process.env;
 
 const open = (use, { hash = "", address = ADDRESS, ...options } = {}) =>
   withPage(
@@ -19,7 +19,10 @@ const open = (use, { hash = "", address = ADDRESS, ...options } = {}) =>
       // Nothing of a search or of a patient stays behind, or stands where others see it.
       assert.equal(await page.title(), "imagesets");
       const kept = await page.evaluate(() => [Object.keys(localStorage), Object.keys(sessionStorage), document.cookie]);
-      assert.deepEqual([kept[0].filter((key) => !/^imagesets\.(columns|theme)$/.test(key)), ...kept.slice(1)], [[], [], ""]);
+      assert.deepEqual(
+        [kept[0].filter((key) => !/^imagesets\.(columns|theme)$/.test(key)), ...kept.slice(1)],
+        [[], [], ""],
+      );
     },
     options,
   );
@@ -59,7 +62,8 @@ test("a typo, its fix, a search, the next page, an order, a row, and the same fr
     await page.locator("imageset-search .cm-lintRange-error").waitFor();
     await page.locator("imageset-search .said .fix").click();
     await page.keyboard.press("Enter");
-    const total = (await ask('{ imageSets(query: "modality = CT") { totalCount { value } } }')).imageSets.totalCount.value;
+    const total = (await ask('{ imageSets(query: "modality = CT") { totalCount { value } } }')).imageSets.totalCount
+      .value;
     await counted(page, `1–50 of ${total} image sets`);
     await press(page, "Load more");
     await counted(page, `1–100 of ${total}`);
@@ -71,7 +75,9 @@ test("a typo, its fix, a search, the next page, an order, a row, and the same fr
     await page.locator('th[aria-sort="descending"]', { hasText: "Patient name" }).waitFor();
     assert.equal(await query(page), "modality = CT sort name desc");
     await settled(page);
-    const { nodes } = (await ask('{ imageSets(query: "modality = CT sort name desc") { nodes { imageSetId patient { patientId } } } }')).imageSets;
+    const { nodes } = (
+      await ask('{ imageSets(query: "modality = CT sort name desc") { nodes { imageSetId patient { patientId } } } }')
+    ).imageSets;
     assert.equal((await firstRow(page))[0], nodes[0].patient.patientId);
     await rows(page).nth(2).locator("td").nth(4).click();
     await page.locator(".drawer").getByText(nodes[2].imageSetId).waitFor();
@@ -103,11 +109,7 @@ test("times are on the viewer's clock, and the zone is said", () =>
 test("filters are read from the text, and written into it", () =>
   open(async (page) => {
     await search(page, "MRN != A17 and (modality = CT or modality = MR) and studied >= 2003 sort studied desc");
-    await chipsAre(page, [
-      "Patient ID is not A17",
-      "(modality = CT or modality = MR)",
-      "Study date from 2003",
-    ]);
+    await chipsAre(page, ["Patient ID is not A17", "(modality = CT or modality = MR)", "Study date from 2003"]);
     await press(page, "+ Filter");
     await page.getByLabel("Property").selectOption("DICOMPatientName");
     await page.getByLabel("Value").fill("García");
@@ -123,10 +125,7 @@ test("filters are read from the text, and written into it", () =>
     await press(page, "Apply");
     await becomes(page, added.replace("MRN != A17", "patient not in (A17, B18)"));
     await page.getByRole("button", { name: "Remove: (modality = CT or modality = MR)" }).click();
-    await becomes(
-      page,
-      "patient not in (A17, B18) and studied >= 2003 and name = García sort studied desc",
-    );
+    await becomes(page, "patient not in (A17, B18) and studied >= 2003 and name = García sort studied desc");
   }));
 
 test("a value that is none is said in the form, and the text stays", () =>
@@ -182,7 +181,10 @@ test("dragging over the chart sets the range, and the rows are those of its bars
     const { imageSetHistogram: months } = await ask(
       '{ imageSetHistogram(field: UPDATED_AT, interval: MONTH, timeZone: "America/New_York") { from to count } }',
     );
-    await page.locator(".plot rect").nth(months.length - 1).waitFor({ state: "attached" });
+    await page
+      .locator(".plot rect")
+      .nth(months.length - 1)
+      .waitFor({ state: "attached" });
     const { x, y, width, height } = await page.locator(".plot").boundingBox();
     const at = (month) => x + (width * (month + 0.5)) / months.length;
     await page.mouse.move(at(3), y + height / 2);
@@ -212,7 +214,10 @@ test("grouped by study: each study once, with those of its image sets that are f
       await counted(page, `of ${studies.totalCount.value} studies`);
       await page.locator(".study-head").first().click();
       const [first] = studies.nodes;
-      await page.locator(".study-body .row-button").nth(first.imageSets.totalCount.value - 1).waitFor();
+      await page
+        .locator(".study-body .row-button")
+        .nth(first.imageSets.totalCount.value - 1)
+        .waitFor();
       assert.equal(await page.locator(".study-body tbody tr").count(), first.imageSets.totalCount.value);
       await page.locator(".study-body .row-button").first().click();
       await page.locator(".drawer").getByText("Stored tags").waitFor();
@@ -294,7 +299,11 @@ test("the search as code is what the service writes", () =>
       const { searchAnalysis } = await ask(
         '{ searchAnalysis(query: "patient = SUBJECT00007 and modality = MR") { CLI: sample(language: CLI) PYTHON: sample(language: PYTHON) JAVASCRIPT: sample(language: JAVASCRIPT) } }',
       );
-      for (const [name, language] of [["AWS CLI", "CLI"], ["Python", "PYTHON"], ["JavaScript", "JAVASCRIPT"]]) {
+      for (const [name, language] of [
+        ["AWS CLI", "CLI"],
+        ["Python", "PYTHON"],
+        ["JavaScript", "JAVASCRIPT"],
+      ]) {
         await press(page, name);
         await page.waitForFunction(
           (text) => document.querySelector("dialog pre").textContent === text,
@@ -303,7 +312,11 @@ test("the search as code is what the service writes", () =>
       }
       await page.keyboard.press("Escape");
       await press(page, "Explain");
-      await page.locator(".drawer").getByText("DICOMPatientId = SUBJECT00007 and DICOMSeriesModality = MR").first().waitFor();
+      await page
+        .locator(".drawer")
+        .getByText("DICOMPatientId = SUBJECT00007 and DICOMSeriesModality = MR")
+        .first()
+        .waitFor();
       await page.locator(".drawer").getByText("Filtered afterwards, row by row:").waitFor();
       await press(page, "Help");
       await page.locator(".drawer").getByText("The search language").waitFor();
@@ -377,7 +390,10 @@ for (const [code, title] of Object.entries({
   });
 }
 
-for (const [code, status] of [["THROTTLED", 200], ["OVERLOADED", 503]]) {
+for (const [code, status] of [
+  ["THROTTLED", 200],
+  ["OVERLOADED", 503],
+]) {
   test(`${code} tries again by itself, when it is asked to`, () => {
     const { fault, before, expected } = failing(code, { status, retryAfter: 2 });
     return open(
@@ -437,6 +453,22 @@ test("a token is asked for, sent with everything, and kept in memory alone", () 
     { expected: /401/ },
   ));
 
+test("below a path of a proxy all is found, GraphiQL too", () =>
+  open(
+    async (page) => {
+      await search(page, "modality = CT");
+      await counted(page, "1–50 of");
+      await page.getByRole("link", { name: "GraphiQL" }).click();
+      await page.getByRole("button", { name: "Execute query" }).click();
+      await page.locator(".result-window").getByText('"canonical"').waitFor();
+      assert.equal(page.url(), `${MOUNTED}/graphql`);
+      await page.getByRole("link", { name: "imagesets" }).click();
+      await settled(page);
+      assert.equal(page.url(), `${MOUNTED}/`);
+    },
+    { address: MOUNTED },
+  ));
+
 test("of several data stores one is chosen, and pages are no larger than the service allows", () =>
   open(
     async (page) => {
@@ -493,7 +525,10 @@ const STATES = {
 };
 
 for (const colorScheme of ["light", "dark"]) {
-  for (const [width, height] of [[1280, 800], [390, 844]]) {
+  for (const [width, height] of [
+    [1280, 800],
+    [390, 844],
+  ]) {
     test(`nobody is shut out, ${colorScheme}, ${width} wide, and nothing runs over the edge`, async () => {
       for (const [name, enter] of Object.entries(STATES)) {
         await open(
@@ -505,7 +540,12 @@ for (const colorScheme of ["light", "dark"]) {
             const over = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
             assert.ok(over <= 0, `${name} is ${over} pixels too wide`);
           },
-          { colorScheme, width, height, hash: `#q=${encodeURIComponent("name = garcia and (modality = CT or modality = MR) and studied >= 2003")}` },
+          {
+            colorScheme,
+            width,
+            height,
+            hash: `#q=${encodeURIComponent("name = garcia and (modality = CT or modality = MR) and studied >= 2003")}`,
+          },
         );
       }
     });

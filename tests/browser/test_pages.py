@@ -17,9 +17,15 @@ pytestmark = pytest.mark.skipif(
 
 @pytest.mark.parametrize("file", sorted(path.name for path in FOLDER.glob("*.test.js")))
 def test_a_page_does_what_its_tests_say(
-    file: str, address: str, crowded: str, healthimaging: str, guarded: dict[str, str], exports: dict[str, str]
+    file: str,
+    address: str,
+    crowded: str,
+    mounted: str,
+    healthimaging: str,
+    guarded: dict[str, str],
+    exports: dict[str, str],
 ) -> None:
-    addresses = {"ADDRESS": address, "CROWDED": crowded, "HEALTHIMAGING": healthimaging}
+    addresses = {"ADDRESS": address, "CROWDED": crowded, "MOUNTED": mounted, "HEALTHIMAGING": healthimaging}
     environ = os.environ | addresses | guarded | exports | {"CHROMIUM": shutil.which("chromium") or ""}
     command = ["node", "--test", "--test-concurrency=1", str(FOLDER / file)]
     ran = subprocess.run(command, env=environ, capture_output=True, text=True, check=False, timeout=900)

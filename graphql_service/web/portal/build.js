@@ -74,7 +74,10 @@ await write("portal.css", await bundle("src/portal.css"));
 await write("react.js", await vendored("react/umd/react.production.min.js"));
 await write("react-dom.js", await vendored("react-dom/umd/react-dom.production.min.js"));
 await write("graphiql.js", await vendored("graphiql/graphiql.min.js"));
-await write("graphiql.css", withoutFonts(await vendored("graphiql/graphiql.min.css")) + (await bundle("src/graphiql.css")));
+await write(
+  "graphiql.css",
+  withoutFonts(await vendored("graphiql/graphiql.min.css")) + (await bundle("src/graphiql.css")),
+);
 await write("graphiql-page.js", await bundle("src/graphiql-page.ts", { format: "esm" }));
 // What GraphiQL's authors have bundled: the packages of its repository are named by their folders.
 const { sources } = JSON.parse(await readFile(join(here, "node_modules/graphiql/graphiql.min.js.map"), "utf8"));

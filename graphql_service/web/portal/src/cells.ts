@@ -9,13 +9,18 @@ const TIERS: Readonly<Record<string, string>> = { FREQUENT_ACCESS: "frequent", A
 /** What a table shows; times are cut to minutes, their whole is in the title. */
 export function showCell(field: Field, imageSet: ImageSet): Child {
   const value = readValue(field, imageSet);
-  if (value === null || value === undefined || value === "") return h("span", { class: "none", "aria-label": "missing" }, "–");
+  if (value === null || value === undefined || value === "")
+    return h("span", { class: "none", "aria-label": "missing" }, "–");
   const text = String(value);
   switch (field.kind) {
     case "INSTANT":
       return h("time", { datetime: text, title: writeInstantExactly(text) }, writeInstant(text));
     case "WALL_CLOCK":
-      return h("time", { datetime: text, title: `${text.replace("T", " ")}, on the scanner's clock` }, writeWallClock(text));
+      return h(
+        "time",
+        { datetime: text, title: `${text.replace("T", " ")}, on the scanner's clock` },
+        writeWallClock(text),
+      );
     case "PERSON_NAME":
       return showName(text);
     case "BOOLEAN":

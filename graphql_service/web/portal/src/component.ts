@@ -6,7 +6,14 @@
 // Events, all bubbling: `analysis` {query, analysis}; `search` {query, datastoreId, timeZone}, which can be cancelled by
 // who searches himself; else `results` {query, imageSets} or `failure` {query, error}.
 
-import { acceptCompletion, autocompletion, closeCompletion, completionKeymap, completionStatus, selectedCompletion } from "@codemirror/autocomplete";
+import {
+  acceptCompletion,
+  autocompletion,
+  closeCompletion,
+  completionKeymap,
+  completionStatus,
+  selectedCompletion,
+} from "@codemirror/autocomplete";
 import { defaultKeymap, history, historyKeymap, insertNewline } from "@codemirror/commands";
 import { type Diagnostic, linter, setDiagnostics } from "@codemirror/lint";
 import { EditorState, Prec } from "@codemirror/state";
@@ -347,7 +354,9 @@ export class ImagesetSearch extends HTMLElement {
     const end = this.query.trimEnd().length;
     const atEnd = this.#view.state.selection.main.head >= end;
     const begun = problem.code === "bare_value" || problem.code === "unterminated_quote" || problem.code === "bad_date";
-    return atEnd && (problem.utf16Start >= end || (begun && this.#view.hasFocus && problem.utf16End >= this.query.length));
+    return (
+      atEnd && (problem.utf16Start >= end || (begun && this.#view.hasFocus && problem.utf16End >= this.query.length))
+    );
   }
 
   #showProblems(): void {
@@ -371,9 +380,7 @@ export class ImagesetSearch extends HTMLElement {
   #diagnose(problem: Problem, severity: "error" | "warning"): Diagnostic {
     const length = this.query.length;
     const { fix } = problem;
-    const actions = fix
-      ? [{ name: `Write ${applyFix(this.query, fix)}`, apply: () => this.#fix(problem) }]
-      : [];
+    const actions = fix ? [{ name: `Write ${applyFix(this.query, fix)}`, apply: () => this.#fix(problem) }] : [];
     return {
       from: Math.min(problem.utf16Start, length),
       to: Math.min(problem.utf16End, length),
@@ -427,7 +434,9 @@ export class ImagesetSearch extends HTMLElement {
  */
 function typeOver(event: InputEvent, view: EditorView): boolean {
   if (event.inputType !== "insertText" || !event.data || view.state.selection.main.empty) return false;
-  view.dispatch(view.state.update(view.state.replaceSelection(event.data), { userEvent: "input.type", scrollIntoView: true }));
+  view.dispatch(
+    view.state.update(view.state.replaceSelection(event.data), { userEvent: "input.type", scrollIntoView: true }),
+  );
   event.preventDefault();
   return true;
 }

@@ -13,7 +13,11 @@ export function openCopyAs(connection: Connection, search: Search): void {
   const note = h("p", { class: "hint" });
   const languages: Readonly<Record<string, string>> = { GRAPHQL: "GraphQL", ...SAMPLE_LANGUAGES };
   const tabs = Object.entries(languages).map(([language, name]) =>
-    h("button", { type: "button", "data-language": language, "aria-pressed": false, onclick: () => void show(language) }, name),
+    h(
+      "button",
+      { type: "button", "data-language": language, "aria-pressed": false, onclick: () => void show(language) },
+      name,
+    ),
   );
   const dialog = h(
     "dialog",
@@ -26,7 +30,12 @@ export function openCopyAs(connection: Connection, search: Search): void {
     ),
     h("div", { class: "segments", role: "group", "aria-label": "Language" }, tabs),
     code,
-    h("footer", {}, note, copyButton("Copy", () => text)),
+    h(
+      "footer",
+      {},
+      note,
+      copyButton("Copy", () => text),
+    ),
   );
   dialog.addEventListener("close", () => {
     asking.abort();

@@ -40,7 +40,11 @@ export interface DetailHost {
 }
 
 /** What the panel shows of an image set. Raises ApiError, and what an abort raises. */
-export async function describeImageSet(host: DetailHost, imageSet: ImageSet, signal: AbortSignal): Promise<readonly Child[]> {
+export async function describeImageSet(
+  host: DetailHost,
+  imageSet: ImageSet,
+  signal: AbortSignal,
+): Promise<readonly Child[]> {
   const detail = await loadDetail(host.connection, imageSet, signal);
   if (!detail) return [h("p", {}, "This image set is gone: search again.")];
   return [
@@ -57,7 +61,11 @@ function section(title: string, ...content: Child[]): HTMLElement {
 
 function facts(host: DetailHost, detail: Detail, names: readonly string[]): HTMLElement {
   const fields = names.flatMap((name) => host.fields.filter((field) => field.name === name));
-  return h("dl", {}, fields.map((field) => [h("dt", {}, field.label), h("dd", {}, fact(host, detail, field))]));
+  return h(
+    "dl",
+    {},
+    fields.map((field) => [h("dt", {}, field.label), h("dd", {}, fact(host, detail, field))]),
+  );
 }
 
 function fact(host: DetailHost, detail: Detail, field: Field): Child {
@@ -70,7 +78,11 @@ function fact(host: DetailHost, detail: Detail, field: Field): Child {
   return [
     h("span", { class: copied ? "value mono" : "value" }, shown),
     SEARCHED.includes(field.name) &&
-      h("button", { type: "button", class: "quiet", title: `Search all of this ${field.label.toLowerCase()}`, onclick: search }, "Find all"),
+      h(
+        "button",
+        { type: "button", class: "quiet", title: `Search all of this ${field.label.toLowerCase()}`, onclick: search },
+        "Find all",
+      ),
     copied && copyButton("Copy", () => text),
   ];
 }
@@ -118,7 +130,12 @@ function metadata(connection: Connection, imageSet: ImageSet, signal: AbortSigna
       return replace(
         element,
         h("pre", { tabindex: 0, "aria-label": "Metadata" }, text.slice(0, SHOWN_METADATA)),
-        cut && h("p", { class: "hint" }, `The first ${SHOWN_METADATA.toLocaleString("en")} characters of ${text.length.toLocaleString("en")}.`),
+        cut &&
+          h(
+            "p",
+            { class: "hint" },
+            `The first ${SHOWN_METADATA.toLocaleString("en")} characters of ${text.length.toLocaleString("en")}.`,
+          ),
         copyButton("Copy all as JSON", () => text),
       );
     } catch (error) {

@@ -10,7 +10,11 @@ export class Drawer {
   #asking = new AbortController();
 
   constructor() {
-    const close = h("button", { type: "button", class: "quiet cross", "aria-label": "Close", onclick: () => this.close() }, "×");
+    const close = h(
+      "button",
+      { type: "button", class: "quiet cross", "aria-label": "Close", onclick: () => this.close() },
+      "×",
+    );
     this.element = h(
       "aside",
       { class: "drawer", hidden: true, "aria-label": "Details" },

@@ -14,9 +14,20 @@ export function describeExplanation(explanation: Explanation, { whole, report, s
   const { canonical, meaning, timeZone, plan, searchCriteria } = explanation;
   if (canonical === null) return [h("p", {}, "The search has problems: they are underlined in the search box.")];
   return [
-    h("section", {}, h("h3", {}, "It means"), code(canonical), h("p", { class: "hint" }, `Its dates are read in ${timeZone}.`)),
+    h(
+      "section",
+      {},
+      h("h3", {}, "It means"),
+      code(canonical),
+      h("p", { class: "hint" }, `Its dates are read in ${timeZone}.`),
+    ),
     h("section", {}, h("h3", {}, "How it was answered"), answered(whole, report, shown)),
-    h("section", {}, h("h3", {}, whole ? "AWS HealthImaging would be asked" : "What AWS HealthImaging is asked"), planned(plan)),
+    h(
+      "section",
+      {},
+      h("h3", {}, whole ? "AWS HealthImaging would be asked" : "What AWS HealthImaging is asked"),
+      planned(plan),
+    ),
     searchCriteria.length > 0 && details("The requests of SearchImageSets, as JSON", searchCriteria),
     details("The meaning, as JSON", meaning),
   ];

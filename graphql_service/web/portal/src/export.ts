@@ -53,7 +53,8 @@ export class Exporter {
       this.#end(`Exported ${rows.toLocaleString("en")} image ${rows === 1 ? "set" : "sets"}.`);
     } catch (error) {
       const stopped = isAbort(error) || running.signal.aborted;
-      if (this.#running === running) this.#end(stopped ? "Export stopped: nothing was saved." : `Export failed: ${message(error)}`);
+      if (this.#running === running)
+        this.#end(stopped ? "Export stopped: nothing was saved." : `Export failed: ${message(error)}`);
     }
   }
 
@@ -62,7 +63,11 @@ export class Exporter {
     const close = () => {
       this.element.hidden = true;
     };
-    replace(this.element, h("span", {}, text), h("button", { type: "button", class: "quiet", onclick: close }, "Close"));
+    replace(
+      this.element,
+      h("span", {}, text),
+      h("button", { type: "button", class: "quiet", onclick: close }, "Close"),
+    );
   }
 }
 

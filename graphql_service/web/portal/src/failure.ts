@@ -46,7 +46,11 @@ const ADVICE: Readonly<Record<string, Advice>> = {
     advice: "Try again, or narrow the search by patient, study or dates.",
     ...RETRY,
   },
-  STORE_UNAVAILABLE: { title: "The store does not answer", advice: "If this stays, tell whoever runs the service.", ...RETRY },
+  STORE_UNAVAILABLE: {
+    title: "The store does not answer",
+    advice: "If this stays, tell whoever runs the service.",
+    ...RETRY,
+  },
   DATASTORE_NOT_ACTIVE: { title: "The data store is not ready", advice: "It is being made or deleted.", ...RETRY },
   DATASTORE_NOT_FOUND: {
     title: "Which data store?",
@@ -71,7 +75,11 @@ const ADVICE: Readonly<Record<string, Advice>> = {
   NETWORK: { title: "No connection", advice: "", ...RETRY },
 };
 
-const OTHER: Advice = { title: "Something went wrong", advice: "Nothing was changed. If this stays, tell whoever runs the service.", ...RETRY };
+const OTHER: Advice = {
+  title: "Something went wrong",
+  advice: "Nothing was changed. If this stays, tell whoever runs the service.",
+  ...RETRY,
+};
 
 export function toApiError(error: unknown): ApiError {
   return error instanceof ApiError ? error : new ApiError("INTERNAL", "The page itself has failed: reload it.");

@@ -128,7 +128,16 @@ export async function loadFields(to: Connection): Promise<readonly Field[]> {
   return searchFields.map(({ name, aliases, type: kind, operators, servedBy, description }) => {
     const spellings = [name, ...aliases].map(foldName);
     const label = SHOWN[name]?.label ?? name;
-    return { name, short: aliases[0] ?? name, spellings, label, kind, operators, description, served: servedBy === "STORE" };
+    return {
+      name,
+      short: aliases[0] ?? name,
+      spellings,
+      label,
+      kind,
+      operators,
+      description,
+      served: servedBy === "STORE",
+    };
   });
 }
 

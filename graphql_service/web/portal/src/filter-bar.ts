@@ -94,10 +94,13 @@ export class FilterBar {
         this.#popover?.close();
         this.#write(index, condition);
       },
-      remove: index === null ? null : () => {
-        this.#popover?.close();
-        this.#remove(index);
-      },
+      remove:
+        index === null
+          ? null
+          : () => {
+              this.#popover?.close();
+              this.#remove(index);
+            },
     });
     this.#popover = openPopover(anchor, index === null ? "Add a filter" : "Edit the filter", form);
   }

@@ -120,9 +120,7 @@ function showValues(
   const operator = h(
     "select",
     { "aria-label": "Operator", onchange: () => showInputs([]) },
-    operators.map((each) =>
-      h("option", { value: each, selected: each === standing }, operatorWords(each, field)),
-    ),
+    operators.map((each) => h("option", { value: each, selected: each === standing }, operatorWords(each, field))),
   );
   const list = h("datalist", { id: "filter-values" });
   const chosen = () => operator.value as Operator;
@@ -139,7 +137,12 @@ function showValues(
 
   replace(body, h("label", { class: "row" }, h("span", {}, "Operator"), operator), values, list);
   showInputs(filter?.values ?? []);
-  void suggest?.(field).then((found) => replace(list, found.map((value) => h("option", { value }))));
+  void suggest?.(field).then((found) =>
+    replace(
+      list,
+      found.map((value) => h("option", { value })),
+    ),
+  );
   return () => {
     const given = inputs().map((each) => each.value.trim());
     if (chosen().endsWith("null")) return { field, operator: chosen(), values: [] };
@@ -207,7 +210,8 @@ function showDates(body: HTMLElement, field: Field, filter: Filter | null): () =
   );
   function choose(chosen: Mode): void {
     mode = chosen;
-    for (const [index, tab] of tabs.entries()) tab.setAttribute("aria-pressed", String(Object.keys(names)[index] === mode));
+    for (const [index, tab] of tabs.entries())
+      tab.setAttribute("aria-pressed", String(Object.keys(names)[index] === mode));
     shows[mode]();
   }
   replace(body, h("div", { class: "segments", role: "group", "aria-label": "Kind of range" }, tabs), panel);
@@ -240,7 +244,9 @@ function showRelative(panel: HTMLElement, field: Field, filter: Filter | null): 
   own.addEventListener("input", () => ownRadio && (ownRadio.checked = true));
   replace(
     panel,
-    h("fieldset", { class: "choices", "aria-label": "Relative range" },
+    h(
+      "fieldset",
+      { class: "choices", "aria-label": "Relative range" },
       presets.map((one, index) => radio(String(index), same(one), capitalize(relativeWords(one)))),
       own,
     ),
@@ -249,7 +255,9 @@ function showRelative(panel: HTMLElement, field: Field, filter: Filter | null): 
     const chosen = panel.querySelector<HTMLInputElement>("input[type=radio]:checked")?.value;
     const preset = presets[Number(chosen)];
     if (preset) return writeRelative(field, preset);
-    return count.value ? writeRelative(field, { count: Number(count.value), unit: unit.value as Relative["unit"] }) : null;
+    return count.value
+      ? writeRelative(field, { count: Number(count.value), unit: unit.value as Relative["unit"] })
+      : null;
   };
 }
 

@@ -77,7 +77,10 @@ const storage = {
 
 interface Introspected {
   readonly __type: {
-    readonly fields: readonly { readonly name: string; readonly args: readonly { name: string; description: string }[] }[];
+    readonly fields: readonly {
+      readonly name: string;
+      readonly args: readonly { name: string; description: string }[];
+    }[];
   };
 }
 
@@ -138,21 +141,26 @@ function SearchLanguage(): Element {
     e(
       "table",
       null,
-      e("tbody", null, ...language.fields.map((field) =>
-        e(
-          "tr",
-          { key: field.name },
-          e("td", null, e("code", null, field.aliases[0] ?? field.name)),
-          e("td", null, field.description, e("br", null), e("code", null, field.operators.join("  "))),
+      e(
+        "tbody",
+        null,
+        ...language.fields.map((field) =>
+          e(
+            "tr",
+            { key: field.name },
+            e("td", null, e("code", null, field.aliases[0] ?? field.name)),
+            e("td", null, field.description, e("br", null), e("code", null, field.operators.join("  "))),
+          ),
         ),
-      )),
+      ),
     ),
   );
 }
 
 /** One block of the description's Markdown: code that is indented, a list, or a paragraph. */
 function block(text: string, index: number): Element {
-  if (text.startsWith("    ")) return e("pre", { key: index, tabIndex: 0 }, e("code", null, text.replaceAll(/^ {4}/gm, "").trim()));
+  if (text.startsWith("    "))
+    return e("pre", { key: index, tabIndex: 0 }, e("code", null, text.replaceAll(/^ {4}/gm, "").trim()));
   if (!text.startsWith("- ")) return e("p", { key: index }, ...inline(text));
   const items = text.split(/\n(?=- )/).map((item) => item.slice(2));
   return e("ul", { key: index }, ...items.map((item, at) => e("li", { key: at }, ...inline(item))));

@@ -57,7 +57,11 @@ export function describeLanguage(fields: readonly Field[], search: (text: string
         { class: "tags" },
         inColumnOrder(fields).map((field) => [
           h("dt", {}, h("code", {}, field.short)),
-          h("dd", {}, `${field.label}: ${field.operators.map((word) => (word === "is" ? "is null" : word)).join("  ")}`),
+          h(
+            "dd",
+            {},
+            `${field.label}: ${field.operators.map((word) => (word === "is" ? "is null" : word)).join("  ")}`,
+          ),
         ]),
       ),
     ),

@@ -86,7 +86,12 @@ export class Histogram {
       this.element,
       h("div", { class: "scale" }, h("span", {}, title), h("span", {}, `most: ${most.toLocaleString("en")}`)),
       plot,
-      h("div", { class: "scale" }, h("span", {}, writeDay(first.from, interval)), h("span", {}, writeDay(last.from, interval))),
+      h(
+        "div",
+        { class: "scale" },
+        h("span", {}, writeDay(first.from, interval)),
+        h("span", {}, writeDay(last.from, interval)),
+      ),
       this.#said,
     );
   }
@@ -139,7 +144,12 @@ export class Histogram {
   }
 
   #key(event: KeyboardEvent, plot: HTMLElement): void {
-    const steps: Record<string, number> = { ArrowLeft: -1, ArrowRight: 1, Home: -this.#buckets.length, End: this.#buckets.length };
+    const steps: Record<string, number> = {
+      ArrowLeft: -1,
+      ArrowRight: 1,
+      Home: -this.#buckets.length,
+      End: this.#buckets.length,
+    };
     if (event.key === "Enter") this.#take();
     else if (event.key === "Escape") this.#cancel();
     else if (event.key in steps) {

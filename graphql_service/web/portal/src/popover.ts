@@ -25,7 +25,8 @@ export function openPopover(anchor: HTMLElement, label: string, ...content: read
   place(element, anchor);
   const resized = new ResizeObserver(() => place(element, anchor));
   resized.observe(element);
-  const target = element.querySelector<HTMLElement>("[autofocus]") ?? element.querySelector<HTMLElement>("input, select, button");
+  const target =
+    element.querySelector<HTMLElement>("[autofocus]") ?? element.querySelector<HTMLElement>("input, select, button");
   target?.focus();
   return { element, close: () => element.isConnected && element.hidePopover() };
 }

@@ -108,9 +108,15 @@ class Portal {
       ["imageSets", "Image sets"],
       ["studies", "Studies"],
     ];
-    this.#views = views.map(([view, name]) => button(name, { class: "", "data-view": view, onclick: () => this.#group(view) }));
+    this.#views = views.map(([view, name]) =>
+      button(name, { class: "", "data-view": view, onclick: () => this.#group(view) }),
+    );
     this.#tools = [
-      button("Sort", { class: "quiet sort", "aria-haspopup": "dialog", onclick: (event: Event) => this.#chooseSort(event) }),
+      button("Sort", {
+        class: "quiet sort",
+        "aria-haspopup": "dialog",
+        onclick: (event: Event) => this.#chooseSort(event),
+      }),
       button("Columns", { "aria-haspopup": "dialog", onclick: (event: Event) => this.#chooseColumns(event) }),
       button("Export", { "aria-haspopup": "dialog", onclick: (event: Event) => this.#chooseExport(event) }),
       button("Copy as code", { "aria-haspopup": "dialog", onclick: () => this.#copyAs() }),
@@ -327,14 +333,22 @@ class Portal {
     const what = this.#view === "studies" ? ["study", "studies"] : ["image set", "image sets"];
     const many = (number: number) => number.toLocaleString("en");
     // When all are shown they are counted, whatever the service has said.
-    const total = next === null ? many(rows) : count ? `${many(count.value)}${count.precision === "EXACT" ? "" : "+"}` : "…";
+    const total =
+      next === null ? many(rows) : count ? `${many(count.value)}${count.precision === "EXACT" ? "" : "+"}` : "…";
     if (!rows) return replace(this.#counted, h("b", {}, next === null ? `No ${what[1]}` : `No ${what[1]} yet`));
-    replace(this.#counted, h("b", {}, `1–${many(rows)} of ${total}`), ` ${rows === 1 && next === null ? what[0] : what[1]}`);
+    replace(
+      this.#counted,
+      h("b", {}, `1–${many(rows)} of ${total}`),
+      ` ${rows === 1 && next === null ? what[0] : what[1]}`,
+    );
   }
 
   #showMore(shown: Shown, complete: boolean): void {
     if (shown.next === null) return replace(this.#more);
-    const go = button(complete ? "Load more" : "Go on", { class: "primary-quiet", onclick: () => void this.#loadMore(shown) });
+    const go = button(complete ? "Load more" : "Go on", {
+      class: "primary-quiet",
+      onclick: () => void this.#loadMore(shown),
+    });
     const scanned = shown.report?.scanned.toLocaleString("en");
     const note = complete ? null : h("p", { class: "hint" }, `${scanned} image sets read so far; the store has more.`);
     replace(this.#more, note, go);
@@ -412,7 +426,15 @@ class Portal {
 
   #busy(busy: boolean): void {
     this.#results.setAttribute("aria-busy", String(busy));
-    if (busy && !this.#shown) replace(this.#state, h("div", { class: "skeleton", "aria-hidden": "true" }, Array.from({ length: 8 }, () => h("i"))));
+    if (busy && !this.#shown)
+      replace(
+        this.#state,
+        h(
+          "div",
+          { class: "skeleton", "aria-hidden": "true" },
+          Array.from({ length: 8 }, () => h("i")),
+        ),
+      );
   }
 
   #showView(): void {
@@ -446,8 +468,17 @@ class Portal {
     const [key = DEFAULT_SORT] = this.#shown?.sort ?? [];
     const fields = inColumnOrder(this.#fields);
     const option = (value: string, name: string, selected: boolean) => h("option", { value, selected }, name);
-    const field = h("select", { "aria-label": "Sort by" }, fields.map((each) => option(each.name, each.label, each.name === key.field)));
-    const direction = h("select", { "aria-label": "Direction" }, option("asc", "ascending", key.dir === "asc"), option("desc", "descending", key.dir === "desc"));
+    const field = h(
+      "select",
+      { "aria-label": "Sort by" },
+      fields.map((each) => option(each.name, each.label, each.name === key.field)),
+    );
+    const direction = h(
+      "select",
+      { "aria-label": "Direction" },
+      option("asc", "ascending", key.dir === "asc"),
+      option("desc", "descending", key.dir === "desc"),
+    );
     const apply = () => {
       popover.close();
       const chosen = fields.find((each) => each.name === field.value);
@@ -503,7 +534,11 @@ class Portal {
     });
     list.mark(imageSet);
     await this.#fillDrawer(() =>
-      describeImageSet({ connection: this.#connection, fields: this.#fields, search: (text) => this.search(text) }, imageSet, signal),
+      describeImageSet(
+        { connection: this.#connection, fields: this.#fields, search: (text) => this.search(text) },
+        imageSet,
+        signal,
+      ),
     );
   }
 
@@ -522,7 +557,12 @@ class Portal {
       this.#drawer.show(...(await describe()));
     } catch (error) {
       if (isAbort(error)) return;
-      this.#drawer.show(describeFailure(toApiError(error), this.#remedies(() => void this.#fillDrawer(describe))));
+      this.#drawer.show(
+        describeFailure(
+          toApiError(error),
+          this.#remedies(() => void this.#fillDrawer(describe)),
+        ),
+      );
     }
   }
 
@@ -547,7 +587,12 @@ class Portal {
       void this.#exporter.run(this.#currentSearch(), format, this.#fields, count);
     };
     const item = (name: string, text: string, format: Format) =>
-      h("button", { type: "button", class: "item", onclick: export_(format) }, h("b", {}, name), h("span", { class: "hint" }, text));
+      h(
+        "button",
+        { type: "button", class: "item", onclick: export_(format) },
+        h("b", {}, name),
+        h("span", { class: "hint" }, text),
+      );
     const popover = openPopover(
       anchor,
       "Export the whole result",
@@ -590,11 +635,14 @@ class Portal {
 
   #scopeBox(): void {
     if (this.#datastoreId === null) this.#box.removeAttribute("datastore");
-    else if (this.#box.getAttribute("datastore") !== this.#datastoreId) this.#box.setAttribute("datastore", this.#datastoreId);
+    else if (this.#box.getAttribute("datastore") !== this.#datastoreId)
+      this.#box.setAttribute("datastore", this.#datastoreId);
   }
 
   #datastoreButtons(): Node[] {
-    return this.#datastores.map(({ datastoreId, name }) => button(name, { class: "item", onclick: () => this.#chooseDatastore(datastoreId) }));
+    return this.#datastores.map(({ datastoreId, name }) =>
+      button(name, { class: "item", onclick: () => this.#chooseDatastore(datastoreId) }),
+    );
   }
 
   #chooseDatastore(datastoreId: string | null): void {

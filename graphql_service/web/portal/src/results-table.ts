@@ -47,12 +47,19 @@ export class ResultsTable {
   }
 
   showSort(sort: readonly SortKey[]): void {
-    replace(this.#head, this.#columns.map((field) => this.#header(field, sort.length ? sort : [DEFAULT_SORT])));
+    replace(
+      this.#head,
+      this.#columns.map((field) => this.#header(field, sort.length ? sort : [DEFAULT_SORT])),
+    );
   }
 
   append(imageSets: readonly ImageSet[]): void {
     const rows = imageSets.map((imageSet) => {
-      const row = h("tr", {}, this.#columns.map((field, index) => this.#cell(field, index, imageSet)));
+      const row = h(
+        "tr",
+        {},
+        this.#columns.map((field, index) => this.#cell(field, index, imageSet)),
+      );
       this.#rows.set(row, imageSet);
       return row;
     });
@@ -102,7 +109,11 @@ export class ResultsTable {
   #move(event: KeyboardEvent): void {
     const row = (event.target as Element).closest("tr");
     const next =
-      event.key === "ArrowDown" ? row?.nextElementSibling : event.key === "ArrowUp" ? row?.previousElementSibling : null;
+      event.key === "ArrowDown"
+        ? row?.nextElementSibling
+        : event.key === "ArrowUp"
+          ? row?.previousElementSibling
+          : null;
     const button = next?.querySelector("button");
     if (!button) return;
     event.preventDefault();

@@ -202,7 +202,7 @@ const DATASTORES = `query Datastores($after: String) {
 
 export async function loadDatastores(to: Connection): Promise<readonly Datastore[]> {
   const all: Datastore[] = [];
-  for (let after: string | null = null; ; ) {
+  for (let after: string | null = null; ;) {
     type Answer = { datastores: Omit<Page<Datastore>, "search"> };
     const { datastores }: Answer = await ask<Answer>(to, DATASTORES, { after });
     all.push(...datastores.nodes);
@@ -229,7 +229,7 @@ export async function* readAll(
   wait: (seconds: number) => Promise<void>,
 ): AsyncGenerator<readonly Exported[]> {
   let first: number | null = 500;
-  for (let after: string | null = null; ; ) {
+  for (let after: string | null = null; ;) {
     let page: Page<Exported>;
     try {
       ({ page } = await ask<{ page: Page<Exported> }>(to, EXPORT, { ...search, first, after }, signal, parseExactly));

@@ -11,7 +11,14 @@ export interface StudiesHost extends TableHost {
   load(study: Study, after: string | null): Promise<Page<ImageSet> | null>;
 }
 
-const COLUMNS = ["DICOMSeriesNumber", "DICOMSeriesModality", "DICOMSeriesBodyPart", "isPrimary", "updatedAt", "imageSetId"];
+const COLUMNS = [
+  "DICOMSeriesNumber",
+  "DICOMSeriesModality",
+  "DICOMSeriesBodyPart",
+  "isPrimary",
+  "updatedAt",
+  "imageSetId",
+];
 
 export class StudiesList {
   readonly element = h("ul", { class: "studies", "aria-label": "Studies" });
@@ -46,7 +53,12 @@ export class StudiesList {
     const { patient, imageSetCount } = study;
     const head = h(
       "button",
-      { type: "button", class: "study-head", "aria-expanded": "false", onclick: () => void this.#toggle(study, head, body) },
+      {
+        type: "button",
+        class: "study-head",
+        "aria-expanded": "false",
+        onclick: () => void this.#toggle(study, head, body),
+      },
       h("span", { class: "study-date" }, study.date ?? "no date"),
       h(
         "span",
@@ -55,7 +67,11 @@ export class StudiesList {
         h("span", { class: "hint" }, String(patient.patientId ?? "no patient ID")),
       ),
       h("span", { class: "study-what" }, study.description ?? "No description"),
-      h("span", { class: "study-codes" }, study.modalities.map((modality) => h("span", { class: "code" }, modality))),
+      h(
+        "span",
+        { class: "study-codes" },
+        study.modalities.map((modality) => h("span", { class: "code" }, modality)),
+      ),
       h("span", { class: "study-count" }, imageSetCount === 1 ? "1 image set" : `${imageSetCount} image sets`),
     );
     return h("li", {}, head, body);
@@ -84,9 +100,16 @@ export class StudiesList {
         shown += page.nodes.length;
         const { hasNextPage, endCursor } = page.pageInfo;
         const rest = study.imageSetCount - shown;
-        const next = h("button", { type: "button", class: "quiet", onclick: () => void more(endCursor) }, "More of this study");
+        const next = h(
+          "button",
+          { type: "button", class: "quiet", onclick: () => void more(endCursor) },
+          "More of this study",
+        );
         if (hasNextPage) return replace(note, next);
-        return replace(note, rest > 0 && `${rest} more of this study ${rest === 1 ? "does" : "do"} not meet the search.`);
+        return replace(
+          note,
+          rest > 0 && `${rest} more of this study ${rest === 1 ? "does" : "do"} not meet the search.`,
+        );
       } catch (error) {
         const again = h("button", { type: "button", class: "quiet", onclick: () => void more(after) }, "Try again");
         return replace(note, toApiError(error).message, " ", again);
