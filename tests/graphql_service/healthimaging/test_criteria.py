@@ -71,6 +71,7 @@ def study_moment(date: str, time: str) -> dict[str, object]:
 
 def test_capabilities() -> None:
     expected = Capabilities(
+        kind="healthimaging",
         operators={
             "DICOMPatientId": (Operator.EQ,),
             "DICOMAccessionNumber": (Operator.EQ,),
