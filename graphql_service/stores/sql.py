@@ -29,6 +29,7 @@ from grammar.criteria import (
 )
 from grammar.fields import BY_NAME, TEMPORAL, FieldType
 from grammar.values import ANY_CHARACTER, ANY_TEXT, fold
+from graphql_service.errors import UnsupportedSearch
 from graphql_service.matching import FOLDED
 from graphql_service.patterns import Pattern, is_open, read_literal, read_pattern, split_pattern
 
@@ -75,6 +76,9 @@ class Clause:
     depth: int = 0
 
 
+#: How many values the condition of a search for studies may have, times the sort keys: SQLite compiles so many within a
+#: second or two, but takes longer than in proportion for more, and nothing stops it meanwhile.
+_STUDY_PARAMETERS: Final = 1_500
 EVERY_ROW: Final = Clause("TRUE")
 _NOTHING: Final = Clause("FALSE")
 
@@ -251,10 +255,16 @@ def first_of_study(where: Condition, sort: Sequence[SortKey], table: str, name_p
     same the next, and so on: each of these is a search of its own, which the index of studies can begin at. The index
     is named, since SQLite cannot know that a study has few rows. Where a study has very many, a row that comes before
     is soon found from the end of the index at which the order begins, since dates mostly rise together.
+
+    Raises UnsupportedSearch for a condition that has too many values to be written so often.
     """
     end = "updated_at DESC" if sort and sort[0].descending else "updated_at"
     keys = read_keys(sort, backward=False)
     met = condition(where, name_parts)
+    if len(met.parameters) * len(keys) > _STUDY_PARAMETERS:
+        raise UnsupportedSearch(
+            "the search is larger than studies can be found by: use fewer values with wildcards, or fewer sort keys"
+        )
     clauses = [Clause("this.study_uid IS NOT NULL")]
     for depth, key in enumerate(keys):
         same = [f"earlier.{other.column} IS this.{other.column}" for other in keys[:depth]]
