@@ -78,7 +78,7 @@ class Clause:
 
 #: How many values the condition of a search for studies may have, times the sort keys: SQLite compiles so many within a
 #: second or two, but takes longer than in proportion for more, and nothing stops it meanwhile.
-_STUDY_PARAMETERS: Final = 1_500
+_STUDY_PARAMETERS: Final = 2_000
 EVERY_ROW: Final = Clause("TRUE")
 _NOTHING: Final = Clause("FALSE")
 
