@@ -1,9 +1,8 @@
 """What an operation may cost: how many fields its answer may hold, by the page sizes that it asks for.
 
-A field counts 1, or its weight, and what is selected below it once for each row that it may answer with: `first` or
+A field counts 1, or its weight, and what is selected below a list once for each row that it may answer with: `first` or
 `last` for the lists of a connection, 50 where it has neither, as many as there are `ids` for `nodes`, 10 for any other
-list. Where a fragment is spread twice
-in one place it is answered once; `@skip` and `@include` change nothing.
+list. Where a fragment is spread twice in one place it is answered once; `@skip` and `@include` change nothing.
 """
 
 from __future__ import annotations
@@ -17,7 +16,6 @@ from graphql import (
     FragmentDefinitionNode,
     FragmentSpreadNode,
     GraphQLCompositeType,
-    GraphQLField,
     GraphQLSchema,
     InlineFragmentNode,
     OperationDefinitionNode,
@@ -80,7 +78,18 @@ def measure_cost(
         for definition in operation.variable_definitions or ()
         if definition.default_value is not None
     }
-    return _Costs(schema, fragments, defaults).of(root, operation.selection_set)
+    return _Costs(schema, fragments, defaults).of(root, operation.selection_set).once
+
+
+@dataclass(frozen=True, slots=True)
+class _Shares:
+    """What selections of a type cost: `once` for an object and, of a connection's lists, `each` for every row."""
+
+    once: Cost = Cost(0)
+    each: Cost = Cost(0)
+
+    def plus(self, other: _Shares) -> _Shares:
+        return _Shares(self.once.plus(other.once), self.each.plus(other.each))
 
 
 class _Costs:
@@ -92,49 +101,49 @@ class _Costs:
         self._schema = schema
         self._fragments = fragments
         self._defaults = defaults
-        self._known: dict[str, Cost] = {}
+        self._known: dict[str, _Shares] = {}
 
-    def of(self, parent: GraphQLCompositeType, selection_set: SelectionSetNode) -> Cost:
-        """What the selections of a type cost for one object."""
-        cost = Cost(0)
+    def of(self, parent: GraphQLCompositeType, selection_set: SelectionSetNode) -> _Shares:
+        """What the selections of a type cost."""
+        shares = _Shares()
         spread: set[str] = set()
         for selection in selection_set.selections:
             match selection:
                 case FieldNode():
-                    cost = cost.plus(self._of_field(parent, selection))
+                    shares = shares.plus(self._of_field(parent, selection))
                 case InlineFragmentNode():
                     condition = selection.type_condition
                     kind = parent if condition is None else self._type(condition.name.value)
-                    cost = cost.plus(self.of(kind, selection.selection_set))
+                    shares = shares.plus(self.of(kind, selection.selection_set))
                 case FragmentSpreadNode() if selection.name.value not in spread:
                     spread.add(selection.name.value)
-                    cost = cost.plus(self._of_fragment(selection.name.value))
+                    shares = shares.plus(self._of_fragment(selection.name.value))
                 case _:
                     pass
-        return cost
+        return shares
 
-    def _of_fragment(self, name: str) -> Cost:
+    def _of_fragment(self, name: str) -> _Shares:
         if name not in self._known:
             fragment = self._fragments[name]
             self._known[name] = self.of(self._type(fragment.type_condition.name.value), fragment.selection_set)
         return self._known[name]
 
-    def _of_field(self, parent: GraphQLCompositeType, node: FieldNode) -> Cost:
+    def _of_field(self, parent: GraphQLCompositeType, node: FieldNode) -> _Shares:
         own = Cost(WEIGHTS.get(node.name.value, 1))
         if node.selection_set is None:
-            return own
+            return _Shares(own)
         field = self._schema.get_field(parent, node.name.value)
         assert field is not None
         below = self.of(cast("GraphQLCompositeType", get_named_type(field.type)), node.selection_set)
-        return own.plus(below.times(self._rows(parent, field, node)))
+        is_list = is_list_type(get_nullable_type(field.type))
+        if is_list and parent.name.endswith("Connection"):
+            return _Shares(each=own.plus(below.once))
+        if is_list:
+            return _Shares(own.plus(below.once.times(self._rows(node, _LISTED))))
+        return _Shares(own.plus(below.once).plus(below.each.times(self._rows(node, DEFAULT_PAGE))))
 
-    def _rows(self, parent: GraphQLCompositeType, field: GraphQLField, node: FieldNode) -> Rows:
-        """How many rows a field may answer with."""
-        if "first" not in field.args and "ids" not in field.args:
-            # The lists of a connection have been counted where it was asked for.
-            counted = parent.name.endswith("Connection") or not is_list_type(get_nullable_type(field.type))
-            return 1 if counted else _LISTED
-        default = DEFAULT_PAGE if "first" in field.args else 0
+    def _rows(self, node: FieldNode, default: int) -> Rows:
+        """How many rows a field may answer with; `default` where its arguments do not say."""
         given = [each.value for each in node.arguments or () if each.name.value in ("first", "last", "ids")]
         if not any(isinstance(value, VariableNode) for value in given):
             return _count(map(value_from_ast_untyped, given), default)

@@ -146,7 +146,8 @@ ROW = "{ nodes { id patient { name } } }"
     [
         ("{ __typename }", {}, 1),
         ("{ searchFields { name aliases } }", {}, 1 + 10 * 2),
-        ("{ imageSets(first: 2) { totalCount { value } nodes { dicomTags metadata } } }", {}, 1 + 2 * (101 + 1 + 510)),
+        ("{ imageSets(first: 2) { totalCount { value } nodes { dicomTags metadata } } }", {}, 1 + 101 + 2 * (1 + 510)),
+        ("{ studies { nodes { imageSets { totalCount { value } } } } }", {}, 1 + 50 * (1 + 1 + 101)),
         (f"{{ imageSets {ROW} }}", {}, 1 + 50 * 4),
         (f"{{ imageSets(first: 7) {ROW} }}", {}, 1 + 7 * 4),
         (f"{{ imageSets(last: 7) {ROW} }}", {}, 1 + 7 * 4),
