@@ -23,12 +23,16 @@ client-tests: .venv/test.stamp
 
 # The pages in Debian's chromium, and whether what is committed is what their sources build. Needs node and npm; chromium
 # is installed where it is missing, which needs root.
-browser-tests: .venv/test.stamp
+browser-tests: portal-check
 	command -v chromium || { apt-get update && apt-get install --yes --no-install-recommends chromium fonts-dejavu-core; }
-	npm ci --prefix $(PORTAL) --no-audit --no-fund
 	npm ci --prefix tests/browser --no-audit --no-fund
-	npm run --prefix $(PORTAL) --silent check
 	.venv/bin/pytest tests/browser
+
+# Whether what browsers are served is what its sources build. Needs node and npm.
+portal-check: .venv/test.stamp
+	npm ci --prefix $(PORTAL) --no-audit --no-fund
+	npm run --prefix $(PORTAL) --silent check
+	.venv/bin/pytest tests/browser/test_build.py
 
 # What browsers are served, from its sources. Needs node and npm.
 portal:
