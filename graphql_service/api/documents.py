@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
@@ -214,7 +214,7 @@ class Documents:
         if any(isinstance(error, ValidationAbortedError) for error in errors[:1]):
             raise RefusedDocument([GraphQLError("fields of the document stand in it too often to be compared")])
         if errors:
-            raise RefusedDocument(errors)
+            raise RefusedDocument(_gather(errors))
         return Document(
             syntax,
             {
@@ -247,6 +247,17 @@ def read_folder(folder: Path) -> Mapping[str, str]:
                 f"IMAGESETS_DOCUMENTS: '{document_id}' is no id: it has 1 to 128 letters, digits and any of _ . : -"
             )
     return texts
+
+
+def _gather(errors: Sequence[GraphQLError]) -> list[GraphQLError]:
+    """One error for each message, with every place that it is true of."""
+    by_message: dict[str, list[GraphQLError]] = {}
+    for error in errors:
+        by_message.setdefault(error.message, []).append(error)
+    return [
+        alike[0] if len(alike) == 1 else GraphQLError(message, [node for each in alike for node in each.nodes or ()])
+        for message, alike in by_message.items()
+    ]
 
 
 def check_text(text: str, limits: Limits) -> None:

@@ -96,6 +96,15 @@ def test_what_stands_too_often_to_be_compared_is_refused() -> None:
     assert DOCUMENTS.read(f"{{ searchFields {{ {'name ' * 100} }} }}")
 
 
+def test_what_is_wrong_in_many_places_is_told_once() -> None:
+    with pytest.raises(RefusedDocument) as refused:
+        DOCUMENTS.read("{ nothing searchFields @aa @aa { name } a: nothing }")
+    assert [(error.message, [place.column for place in error.locations or ()]) for error in refused.value.errors] == [
+        ("Cannot query field 'nothing' on type 'Query'.", [3, 41]),
+        ("Unknown directive '@aa'.", [24, 28]),
+    ]
+
+
 def test_no_more_errors_are_told_than_anybody_reads() -> None:
     with pytest.raises(RefusedDocument) as refused:
         DOCUMENTS.read(f"{{ {' '.join(f'a{number}' for number in range(500))} }}")
