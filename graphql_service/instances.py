@@ -16,8 +16,6 @@ from typing import Any, Final, TypeAlias
 
 import orjson
 
-from graphql_service.image_set import read_integer
-
 #: Attributes by their DICOM keyword: texts and numbers as JSON has them, None for an empty one, several values as
 #: lists, sequences as lists of attributes.
 Attributes: TypeAlias = Mapping[str, Any]
@@ -116,13 +114,17 @@ def image_set_id(series_uid: str, identity: bytes, copy: int) -> str:
 
 
 def write_tags(header: Header, series_count: int, instance_count: int) -> dict[str, object]:
-    """The summary of an image set, from the header of its first instance and the counts of its study."""
+    """The summary of an image set, from the header of its first instance and the counts of its study.
+
+    A value that is not of its type (a series number that is no whole number, a date that is none) stays as it is
+    written: searches take it for missing, and whoever looks at the tags finds it.
+    """
     tags: dict[str, object] = {}
     for tag, level, keyword in _TAGS:
         text = _write_text(getattr(header, level).get(keyword))
         value: object = text
-        if keyword == "SeriesNumber":
-            value = read_integer(int(text)) if text and _INTEGER.fullmatch(text) else None
+        if text and keyword == "SeriesNumber" and _INTEGER.fullmatch(text):
+            value = int(text)
         elif text and keyword in ("StudyDate", "PatientBirthDate") and (old := _OLD_DATE.fullmatch(text)):
             value = "".join(old.groups())
         elif text and keyword == "StudyTime" and (old := _OLD_TIME.fullmatch(text)):

@@ -13,6 +13,7 @@ import shlex
 import signal
 import socket
 import sys
+from base64 import b64encode
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
@@ -450,7 +451,13 @@ def _open_report(path: Path | None) -> Iterator[Callable[[RefusedFile], object] 
     with os.fdopen(descriptor, "w", encoding="ascii") as stream:
 
         def write(refused: RefusedFile) -> None:
-            stream.write(json.dumps({"path": _show_path(refused.path), "reason": refused.reason}) + "\n")
+            line = {"path": _show_path(refused.path), "reason": refused.reason}
+            try:
+                refused.path.decode()
+            except UnicodeDecodeError:
+                # What is shown of it might be another path's name.
+                line["pathBase64"] = b64encode(refused.path).decode()
+            stream.write(json.dumps(line) + "\n")
 
         yield write
 

@@ -18,6 +18,7 @@ async function load(name) {
 
 const text = await load("query-text.ts");
 const { readConditions, writeFilter } = await load("filter.ts");
+const { splitList, writeList } = await load("filter-editor.ts");
 const { searchFields } = await ask("{ searchFields { name aliases type operators description } }");
 const FIELDS = searchFields.map(({ name, aliases, type, operators, description }) => ({
   name,
@@ -69,6 +70,12 @@ function* each() {
     if (canonical !== null) yield { query, canonical, meaning, read: readConditions(query, canonical, FIELDS) };
   }
 }
+
+test("a list is read as it is written", () => {
+  const values = ["a", "a,b", "a b", "a;b", 'say "x"', '"', "back\\slash", " x ", "", "O'Brien", "é", "a\\"];
+  assert.deepEqual(splitList(writeList(values)), values);
+  assert.deepEqual(splitList(' a\tb;c, "d e" \n'), ["a", "b", "c", "d e"]);
+});
 
 test("the table has queries enough", () => assert.ok([...each()].length > 150));
 

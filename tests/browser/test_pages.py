@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 FOLDER = Path(__file__).parent
+SOURCES = FOLDER.parents[1] / "graphql_service/web/portal"
 
 pytestmark = pytest.mark.skipif(
-    not (FOLDER / "node_modules").is_dir() or shutil.which("chromium") is None,
+    shutil.which("chromium") is None or not all((folder / "node_modules").is_dir() for folder in (FOLDER, SOURCES)),
     reason="needs npm, the network and chromium: `make browser-tests`",
 )
 

@@ -318,8 +318,8 @@ def _read_element(element: RawDataElement | DataElement, known: _Known, reading:
         nested = reading
     if vr == "SQ":
         return vr, _read_items(value, nested)
-    if known.keyword and known.name in SEARCHED and vr not in _TEXTS and vr not in _PLAIN:
-        raise _Refused(f"its {known.name} has the VR {vr}")
+    if known.keyword and known.name in SEARCHED:
+        _check_searched(element, known.name, vr)
     if not value or len(value) > VALUE_LIMIT:
         return vr, None
     if vr in _SIGNED_OR_NOT:
@@ -335,6 +335,14 @@ def _read_element(element: RawDataElement | DataElement, known: _Known, reading:
     elif known.name == "PixelRepresentation":
         reading.signed = read == 1
     return vr, read
+
+
+def _check_searched(element: RawDataElement | DataElement, name: str, vr: str) -> None:
+    """Refuse what would be searched for as missing: it is no text, or longer than what is read of one."""
+    if vr not in _TEXTS and vr not in _PLAIN:
+        raise _Refused(f"its {name} has the VR {vr}")
+    if isinstance(element, RawDataElement) and VALUE_LIMIT < element.length < 0xFFFF_FFFF:
+        raise _Refused(f"its {name} has more than {VALUE_LIMIT:,} bytes")
 
 
 def _read_items(value: Any, reading: _Reading) -> list[dict[str, Any]] | None:  # noqa: ANN401 - bytes, or pydicom's Sequence

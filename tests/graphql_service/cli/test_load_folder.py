@@ -9,6 +9,7 @@ import stat
 import subprocess
 import sys
 import time
+from base64 import b64decode
 from collections.abc import Callable
 from contextlib import closing, suppress
 from pathlib import Path
@@ -81,6 +82,9 @@ def test_a_report_names_every_refused_file(run: Run, tmp_path: Path) -> None:
             f"{tmp_path}/files/Müller": "it is empty",
             f"{tmp_path}/files/M\\xfcller": "it is empty",
         }
+        # Only a path that is no text needs its bytes beside what is shown of it.
+        odd = os.fsencode(tmp_path) + b"/files/M\xfcller"
+        assert [b64decode(line["pathBase64"]) for line in lines if "pathBase64" in line] == [odd]
         assert stat.S_IMODE(report.stat().st_mode) == 0o600
     ran = run("load", "files", "--datastore", "mine", "--report", "nowhere/report")
     assert told(ran) == (1, "", "Error: the report 'nowhere/report' cannot be written: No such file or directory\n")

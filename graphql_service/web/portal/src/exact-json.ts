@@ -16,6 +16,15 @@ export function parseExactly(text: string): unknown {
   return JSON.parse(text, revive as (key: string, value: unknown) => unknown);
 }
 
+const WRITTEN = /"(?:[^"\\]|\\.)*"|-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?/g;
+
+/** As `parseExactly`, for what is only shown: a browser that is too old for it has such numbers as texts. */
+export function parseToShow(text: string): unknown {
+  if (rawJson) return parseExactly(text);
+  const keep = (found: string) => (found.startsWith('"') || String(Number(found)) === found ? found : `"${found}"`);
+  return JSON.parse(text.replaceAll(WRITTEN, keep));
+}
+
 /** The digits of a number that `parseExactly` has kept as it was written; null for anything else. */
 export function rawNumber(value: unknown): string | null {
   if (typeof value === "number") return String(value);

@@ -14,6 +14,7 @@ import {
   writeFilter,
   writeRelative,
 } from "./filter.ts";
+import { quoteValue } from "./query-text.ts";
 
 export interface FilterEditing {
   readonly fields: readonly Field[];
@@ -124,6 +125,8 @@ function showValues(
   );
   const list = h("datalist", { id: "filter-values" });
   const chosen = () => operator.value as Operator;
+  // What the inputs held at first: as long as they do, the values are those that stood there, to the letter.
+  let first: readonly string[] = [];
   const inputs = () => [...values.querySelectorAll<HTMLInputElement | HTMLSelectElement>("input, select")];
 
   function showInputs(given: readonly string[]): void {
@@ -132,8 +135,11 @@ function showValues(
     else if (choices && !chosen().endsWith("in")) replace(values, h("span", {}, "Value"), select(choices, given[0]));
     else if (chosen().endsWith("between")) {
       replace(values, h("span", {}, "Between"), input(given[0], "From"), h("span", {}, "and"), input(given[1], "To"));
-    } else replace(values, h("span", {}, label(chosen())), input(given.join(", "), "Value", hint(chosen(), field)));
+    } else replace(values, h("span", {}, label(chosen())), input(write(given), "Value", hint(chosen(), field)));
+    first = inputs().map((each) => each.value);
   }
+
+  const write = (given: readonly string[]) => (chosen().endsWith("in") ? writeList(given) : given[0]);
 
   replace(body, h("label", { class: "row" }, h("span", {}, "Operator"), operator), values, list);
   showInputs(filter?.values ?? []);
@@ -144,8 +150,12 @@ function showValues(
     ),
   );
   return () => {
-    const given = inputs().map((each) => each.value.trim());
     if (chosen().endsWith("null")) return { field, operator: chosen(), values: [] };
+    const written = inputs().map((each) => each.value);
+    if (filter && chosen() === standing && written.join("\n") === first.join("\n")) return filter;
+    // Spaces at the ends come with what is pasted, but where some stood before they are meant.
+    const spaced = filter?.values.some((value) => value !== value.trim());
+    const given = spaced ? written : written.map((value) => value.trim());
     if (given.every((value) => !value)) return null;
     if (!chosen().endsWith("in")) return { field, operator: chosen(), values: given };
     return { field, operator: chosen(), values: splitList(given[0] ?? "") };
@@ -163,9 +173,15 @@ function hint(operator: Operator, field: Field): string {
   return isTemporal(field) ? "2024, 2024-03-11, today-7d" : "";
 }
 
-/** Values that commas or white space part, as they come from spreadsheets; in quotes, all of them are one. */
-function splitList(text: string): readonly string[] {
-  return [...text.matchAll(/"([^"]*)"|[^\s,;]+/g)].map((found) => found[1] ?? found[0]);
+/** Values that commas or white space part, as they come from spreadsheets; what stands in double quotes is one. */
+export function splitList(text: string): readonly string[] {
+  const parts = text.matchAll(/"((?:\\.|[^"\\])*)"(?=[\s,;]|$)|[^\s,;]+/gsu);
+  return [...parts].map((found) => found[1]?.replaceAll(/\\(.)/gsu, "$1") ?? found[0]);
+}
+
+/** The text that `splitList` reads these values from. */
+export function writeList(values: readonly string[]): string {
+  return values.map((value) => (/^[^\s,;"\\]+$/u.test(value) ? value : quoteValue(value))).join(", ");
 }
 
 function input(value = "", name = "Value", placeholder = ""): HTMLInputElement {

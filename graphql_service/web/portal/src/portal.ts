@@ -55,11 +55,15 @@ const button = (label: string, attributes: Record<string, unknown> = {}) =>
 /** What is known of the search that is shown. */
 interface Shown {
   readonly search: Search;
+  /** Ends with the search: what comes later belongs to another one. */
+  readonly signal: AbortSignal;
   rows: number;
   count: Count | null;
   report: Report | null;
   sort: readonly SortKey[];
   next: string | null;
+  /** Of a search by study: how many of the image sets that are found belong to no study. */
+  loose: Count | null;
 }
 
 class Portal {
@@ -223,73 +227,87 @@ class Portal {
     const search: Search = { query, datastoreId: this.#datastoreId, timeZone: ZONE };
     writeAddress({ query, view: this.#view, datastoreId: this.#datastoreId });
     this.#drawer.close();
+    replace(this.#more);
     this.#busy(true);
     try {
-      const shown: Shown = { search, rows: 0, count: null, report: null, sort: [], next: null };
-      const page = await this.#loadPage(shown, signal);
+      const shown: Shown = { search, signal, rows: 0, count: null, report: null, sort: [], next: null, loose: null };
+      const page = await this.#loadPage(shown);
       this.#shown = shown;
       this.#begin();
       this.#append(shown, page);
       this.#results.scrollTop = 0;
-      void this.#enrich(shown, signal);
+      void this.#enrich(shown);
     } catch (error) {
-      if (!isAbort(error)) this.#fail(toApiError(error), () => void this.#run(query));
+      if (!isAbort(error) && !signal.aborted) this.#fail(toApiError(error), () => void this.#run(query));
     } finally {
       if (!signal.aborted) this.#busy(false);
     }
   }
 
-  async #loadPage({ search, next }: Shown, signal: AbortSignal): Promise<Page<ImageSet> | Page<Study>> {
+  /** The next page. Raises an AbortError where another search has begun meanwhile, however late that was. */
+  async #loadPage({ search, next, signal }: Shown): Promise<Page<ImageSet> | Page<Study>> {
     const load = this.#view === "studies" ? loadStudies : loadImageSets;
-    return load(this.#connection, search, next, signal);
+    const page = await load(this.#connection, search, next, signal);
+    signal.throwIfAborted();
+    return page;
   }
 
   /** What comes after the rows: how they are sorted, how many there are, when they are from. */
-  async #enrich(shown: Shown, signal: AbortSignal): Promise<void> {
+  async #enrich(shown: Shown): Promise<void> {
+    const { signal } = shown;
     const ready = this.#box.query === shown.search.query ? this.#box.analysis : null;
     try {
       const analysis = ready ?? (await analyse(this.#connection, shown.search.query, shown.search, signal));
       shown.sort = analysis.meaning?.sort ?? [];
       this.#table.showSort(shown.sort);
       const whole = this.#fields.every((field) => field.served);
-      if (whole || this.#thorough) await Promise.all([this.#count(shown, signal), this.#draw(shown, signal)]);
-      else this.#offerMore(shown, signal);
+      if (whole || this.#thorough) await this.#countAndDraw(shown);
+      else this.#offerMore(shown);
     } catch (error) {
       if (!isAbort(error)) this.#chart.note(toApiError(error).message);
     }
   }
 
   /** A store that is read row by row is not counted unless somebody wants it. */
-  #offerMore(shown: Shown, signal: AbortSignal): void {
+  #offerMore(shown: Shown): void {
     const draw = button("Count and chart this search", {
       onclick: () => {
         this.#thorough = true;
-        void Promise.all([this.#count(shown, signal), this.#draw(shown, signal)]);
+        void this.#countAndDraw(shown);
       },
     });
     this.#chart.note("Counting reads the whole store. ", draw);
   }
 
-  async #count(shown: Shown, signal: AbortSignal): Promise<void> {
+  async #countAndDraw(shown: Shown): Promise<void> {
+    await Promise.all([this.#count(shown), this.#draw(shown)]);
+  }
+
+  async #count(shown: Shown): Promise<void> {
+    const { search, signal } = shown;
     try {
-      shown.count = await countRows(this.#connection, shown.search, this.#view, signal);
+      shown.count = await countRows(this.#connection, search, this.#view, signal);
+      if (this.#view === "studies") {
+        const query = addCondition(search.query, "study is null");
+        shown.loose = await countRows(this.#connection, { ...search, query }, "imageSets", signal);
+      }
     } catch (error) {
       if (isAbort(error)) return;
     }
-    this.#tellCount(shown);
+    if (!signal.aborted) this.#tellCount(shown);
   }
 
-  async #draw(shown: Shown, signal: AbortSignal): Promise<void> {
-    const field = this.#chartedField(shown.sort);
+  async #draw({ search, sort, signal }: Shown): Promise<void> {
+    const field = this.#chartedField(sort);
     const name = CHARTED[field?.name ?? ""];
     if (!field || !name) return;
     try {
       let interval = fitInterval([]);
-      let buckets = await loadHistogram(this.#connection, shown.search, name, interval, signal);
+      let buckets = await loadHistogram(this.#connection, search, name, interval, signal);
       const fitting = fitInterval(buckets);
       if (fitting !== interval && buckets.length) {
         interval = fitting;
-        buckets = await loadHistogram(this.#connection, shown.search, name, interval, signal);
+        buckets = await loadHistogram(this.#connection, search, name, interval, signal);
       }
       this.#chart.show(field.label, interval, buckets);
     } catch (error) {
@@ -329,18 +347,17 @@ class Portal {
     this.#showView();
   }
 
-  #tellCount({ rows, count, next }: Shown): void {
+  #tellCount({ rows, count, next, loose }: Shown): void {
     const what = this.#view === "studies" ? ["study", "studies"] : ["image set", "image sets"];
     const many = (number: number) => number.toLocaleString("en");
+    const tell = ({ value, precision }: Count) => `${many(value)}${precision === "EXACT" ? "" : "+"}`;
     // When all are shown they are counted, whatever the service has said.
-    const total =
-      next === null ? many(rows) : count ? `${many(count.value)}${count.precision === "EXACT" ? "" : "+"}` : "…";
-    if (!rows) return replace(this.#counted, h("b", {}, next === null ? `No ${what[1]}` : `No ${what[1]} yet`));
-    replace(
-      this.#counted,
-      h("b", {}, `1–${many(rows)} of ${total}`),
-      ` ${rows === 1 && next === null ? what[0] : what[1]}`,
-    );
+    const total = next === null ? many(rows) : count ? tell(count) : "more";
+    const counted = rows
+      ? [h("b", {}, `1–${many(rows)} of ${total}`), ` ${rows === 1 && next === null ? what[0] : what[1]}`]
+      : [h("b", {}, next === null ? `No ${what[1]}` : `No ${what[1]} yet`)];
+    const others = loose?.value === 1 ? "image set belongs" : "image sets belong";
+    replace(this.#counted, ...counted, loose?.value ? `; ${tell(loose)} more ${others} to no study` : null);
   }
 
   #showMore(shown: Shown, complete: boolean): void {
@@ -355,12 +372,11 @@ class Portal {
   }
 
   async #loadMore(shown: Shown): Promise<void> {
-    const { signal } = this.#running;
     replace(this.#more, h("p", { class: "hint", role: "status" }, "Loading more…"));
     try {
-      this.#append(shown, await this.#loadPage(shown, signal));
+      this.#append(shown, await this.#loadPage(shown));
     } catch (error) {
-      if (isAbort(error)) return;
+      if (isAbort(error) || shown.signal.aborted) return;
       const failure = toApiError(error);
       const restart = failure.code === "INVALID_CURSOR";
       const again = () => void (restart ? this.#run(shown.search.query) : this.#loadMore(shown));
@@ -370,21 +386,24 @@ class Portal {
 
   #showEmpty({ search }: Shown): void {
     const everything = !search.query.trim() || search.query.trim() === "*";
+    const [title, advice, remedy] =
+      this.#view === "studies"
+        ? [
+            "No study matches",
+            "No study has an image set that meets every condition. Image sets that belong to no study, for they have" +
+              " no Study Instance UID, are not shown here.",
+            button("Show image sets", { onclick: () => this.#group("imageSets") }),
+          ]
+        : everything
+          ? ["This data store is empty", "Load image sets with: imagesets load FILE --datastore NAME", null]
+          : [
+              "Nothing matches",
+              "No image set meets every condition of the search. Remove a filter above, or widen one.",
+              button("Show everything", { onclick: () => this.search("") }),
+            ];
     replace(
       this.#state,
-      h(
-        "div",
-        { class: "state", "data-code": "EMPTY" },
-        h("h2", {}, everything ? "This data store is empty" : "Nothing matches"),
-        h(
-          "p",
-          {},
-          everything
-            ? "Load image sets with: imagesets load FILE --datastore NAME"
-            : "No image set meets every condition of the search. Remove a filter above, or widen one.",
-        ),
-        everything ? null : button("Show everything", { onclick: () => this.search("") }),
-      ),
+      h("div", { class: "state", "data-code": "EMPTY" }, h("h2", {}, title), h("p", {}, advice), remedy),
     );
   }
 
@@ -452,15 +471,24 @@ class Portal {
     void this.#run(this.#shown?.search.query ?? this.#box.query);
   }
 
-  /** The text that an edit starts from: what stands in the box, or what was searched where that has problems. */
-  #editable(): { text: string; canonical: string | null } {
-    const { analysis, query } = this.#box;
-    if (analysis && analysis.canonical !== null) return { text: query, canonical: analysis.canonical };
-    return { text: this.#shown?.search.query ?? "", canonical: null };
+  /** Edits the text in the box, and searches it. What has problems is left as it is typed, and they are shown. */
+  async #edit(change: (text: string, canonical: string) => string): Promise<void> {
+    const { query } = this.#box;
+    try {
+      const scope = { datastoreId: this.#datastoreId, timeZone: ZONE };
+      const { canonical } = this.#box.analysis ?? (await analyse(this.#connection, query, scope));
+      if (this.#box.query !== query) return; // somebody types on
+      if (canonical === null) {
+        this.#box.focus();
+        this.#box.search();
+      } else this.search(change(query, canonical));
+    } catch (error) {
+      this.#fail(toApiError(error), () => void this.#run(query));
+    }
   }
 
   #sortBy(field: Field, direction: "asc" | "desc"): void {
-    this.search(setSort(this.#editable().text, `${field.short} ${direction}`));
+    void this.#edit((text) => setSort(text, `${field.short} ${direction}`));
   }
 
   /** For screens without room for a table's headers. */
@@ -492,12 +520,13 @@ class Portal {
     const field = this.#chartedField(this.#shown?.sort ?? []);
     if (!field) return;
     const condition = writeFilter({ field, operator: "between", values: [from, to] });
-    const { text, canonical } = this.#editable();
-    const standing = readConditions(text, canonical ?? text, inColumnOrder(this.#fields));
-    const index = standing.conditions.findIndex(
-      ({ filter }) => filter?.field.name === field.name && /^(?:[=<>]=?|between)$/.test(filter.operator),
-    );
-    this.search(index < 0 ? addCondition(standing.text, condition) : replaceCondition(standing.text, index, condition));
+    void this.#edit((text, canonical) => {
+      const standing = readConditions(text, canonical, inColumnOrder(this.#fields));
+      const index = standing.conditions.findIndex(
+        ({ filter }) => filter?.field.name === field.name && /^(?:[=<>]=?|between)$/.test(filter.operator),
+      );
+      return index < 0 ? addCondition(standing.text, condition) : replaceCondition(standing.text, index, condition);
+    });
   }
 
   async #check(condition: string): Promise<string | null> {

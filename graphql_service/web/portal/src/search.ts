@@ -1,7 +1,7 @@
 // What the portal asks of the service for one search: pages, counts, studies, charts, one image set, everything.
 
 import { ApiError, type Connection, ask, isAbort } from "./api.ts";
-import { parseExactly } from "./exact-json.ts";
+import { parseExactly, parseToShow } from "./exact-json.ts";
 import type { Exported } from "./export-format.ts";
 import { IMAGE_SET, type ImageSet } from "./fields.ts";
 
@@ -138,7 +138,8 @@ const DETAIL = `query Detail($datastoreId: ID, $imageSetId: ID!) {
 
 export async function loadDetail(to: Connection, it: ImageSet, signal: AbortSignal): Promise<Detail | null> {
   const { datastoreId, imageSetId } = it;
-  return (await ask<{ imageSet: Detail | null }>(to, DETAIL, { datastoreId, imageSetId }, signal)).imageSet;
+  const variables = { datastoreId, imageSetId };
+  return (await ask<{ imageSet: Detail | null }>(to, DETAIL, variables, signal, parseToShow)).imageSet;
 }
 
 const METADATA = `query Metadata($datastoreId: ID, $imageSetId: ID!) {
@@ -148,7 +149,8 @@ const METADATA = `query Metadata($datastoreId: ID, $imageSetId: ID!) {
 export async function loadMetadata(to: Connection, it: ImageSet, signal: AbortSignal): Promise<unknown> {
   const { datastoreId, imageSetId } = it;
   type Answer = { imageSet: { metadata: unknown } | null };
-  return (await ask<Answer>(to, METADATA, { datastoreId, imageSetId }, signal)).imageSet?.metadata ?? null;
+  const answer = await ask<Answer>(to, METADATA, { datastoreId, imageSetId }, signal, parseToShow);
+  return answer.imageSet?.metadata ?? null;
 }
 
 const EXPLANATION = `query Explanation(${SIGNATURE.replace("String", "String!")}) {

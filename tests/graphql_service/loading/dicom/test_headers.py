@@ -353,6 +353,18 @@ def test_pixels_are_not_read(tmp_path: Path) -> None:
     assert read_header(cut.header) == header_of(path)
 
 
+def test_a_searched_value_that_is_too_long_is_refused_not_left_out(tmp_path: Path) -> None:
+    for length, keyword in ((VALUE_LIMIT, None), (VALUE_LIMIT + 2, "StudyDescription")):
+        dataset = make_dataset()
+        dataset[0x0008_1030] = DataElement(0x0008_1030, "LO", "x" * length)
+        path = tmp_path / str(length)
+        dataset.save_as(path, implicit_vr=True, little_endian=True)
+        if keyword is None:
+            assert len(header_of(path).study["StudyDescription"]) == length
+        else:
+            assert reason_of(path) == "its StudyDescription has more than 1,000,000 bytes"
+
+
 def test_a_file_that_ends_within_its_header_is_refused(tmp_path: Path) -> None:
     path = write_file(tmp_path / "a")
     whole = path.read_bytes()
