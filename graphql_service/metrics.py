@@ -13,7 +13,6 @@ from typing import Final
 
 from prometheus_client import CONTENT_TYPE_LATEST, Counter, Gauge, Histogram, generate_latest
 
-from graphql_service.deadlines import NotBrief
 from graphql_service.errors import ServiceError
 
 _SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
@@ -47,20 +46,20 @@ DOCUMENTS: Final = Counter("imagesets_documents", "GraphQL documents, by whether
 
 @contextmanager
 def time_store(store: str) -> Iterator[None]:
-    """Counts and times one call to a store of this kind, by the code of the error that it raises, or "ok".
-
-    A call that was to be brief and was not does not count: it is made again.
-    """
-    begun = time.perf_counter()
+    """Counts and times one call to a store of this kind, by the code of the error that it raises, or "ok"."""
+    begun, outcome = time.perf_counter(), "ok"
     try:
         yield
-    except NotBrief:
-        raise
     except Exception as error:
         outcome = error.code if isinstance(error, ServiceError) else "unforeseen"
-        _store_seconds(store, outcome).observe(time.perf_counter() - begun)
         raise
-    _store_seconds(store, "ok").observe(time.perf_counter() - begun)
+    finally:
+        count_store_call(store, outcome, time.perf_counter() - begun)
+
+
+def count_store_call(store: str, outcome: str, seconds: float) -> None:
+    """The same, of a call that has been timed."""
+    _store_seconds(store, outcome).observe(seconds)
 
 
 @cache

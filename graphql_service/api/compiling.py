@@ -86,6 +86,7 @@ class _Found:
 
 _Read: TypeAlias = Callable[[Any], object]
 _Column: TypeAlias = Callable[[_Found], Iterable[object]]
+_Rows: TypeAlias = Callable[[Iterable[Iterable[object]]], list[dict[str, object]]]
 #: A part of a connection; the count has none, since it is waited for.
 _Part: TypeAlias = Callable[[_Found], object] | None
 
@@ -231,10 +232,12 @@ class CompiledSearch:
         check_cursors(context, after, before)
         page_request = read_page_request(first, last, after, before, context.max_page)
         ask = make_search(written_argument(self.nodes[0], "filter"), values, **search)
-        datastore = await _run(partial(searching.choose_datastore, store, datastore_id))
-        inquiry = ask(datastore.datastore_id)
-        read = partial(searching.search_columns, store, inquiry, page_request, self.fields)
-        page = await (_run(read) if len(inquiry.query) <= _LONG_QUERY else run_sync(read))
+
+        def find() -> tuple[ColumnPage, searching.Inquiry]:
+            inquiry = ask(searching.choose_datastore(store, datastore_id).datastore_id)
+            return searching.search_columns(store, inquiry, page_request, self.fields), inquiry
+
+        page, inquiry = await (_run(find) if len(search.get("query") or "") <= _LONG_QUERY else run_sync(find))
         context.readings.append(searching.read_of(_FIELD, inquiry, page))
         return _Found(page, inquiry.datastore_id, inquiry.query), inquiry
 
@@ -332,22 +335,34 @@ class _Compiler:
                 return self._rows(cast("GraphQLObjectType", get_named_type(kind.fields[name].type)), nodes)
 
     def _rows(self, kind: GraphQLObjectType, nodes: list[FieldNode]) -> _Column:
-        """The objects of one type that the rows hold, made column by column."""
-        columns = {key: self._column(kind, below) for key, below in self._collect(kind, _inner(nodes)).items()}
-        keys, makers = tuple(columns), tuple(columns.values())
-        return lambda found: [
-            dict(zip(keys, values, strict=True)) for values in zip(*[make(found) for make in makers], strict=True)
-        ]
+        """The objects of one type that the rows hold, all made by one expression out of the columns they need."""
+        columns: list[_Column] = []
+        written = self._write_object(kind, nodes, columns)
+        names = "".join(f"value{number}, " for number in range(len(columns)))
+        # Of our own words, and names of the document, which are letters and digits.
+        make_rows: _Rows = eval(f"lambda columns: [{written} for {names}in zip(*columns, strict=True)]")  # noqa: S307
+        return lambda found: make_rows([make(found) for make in columns])
 
-    def _column(self, kind: GraphQLObjectType, nodes: list[FieldNode]) -> _Column:
-        name = nodes[0].name.value
+    def _write_object(self, kind: GraphQLObjectType, nodes: list[FieldNode], columns: list[_Column]) -> str:
+        """A row's object as Python's text for it; the columns that it has values of are added to the others."""
+        members = []
+        for key, below in self._collect(kind, _inner(nodes)).items():
+            name = below[0].name.value
+            inner = None if name == "__typename" else get_named_type(kind.fields[name].type)
+            if inner is not None and inner.name in COLUMNS:
+                value = self._write_object(cast("GraphQLObjectType", inner), below, columns)
+            else:
+                value = f"value{len(columns)}"
+                columns.append(self._column(kind, name))
+            members.append(f"{key!r}: {value}")
+        return f"{{{', '.join(members)}}}"
+
+    def _column(self, kind: GraphQLObjectType, name: str) -> _Column:
+        """The values of one field for every row."""
         if name == "__typename":
             return lambda found: repeat(kind.name, found.page.columns.count)
         if (kind.name, name) == ("ImageSetEdge", "cursor"):
             return lambda found: found.page.cursors.encode(range(found.page.columns.count))
-        below = get_named_type(kind.fields[name].type)
-        if below.name in COLUMNS:
-            return self._rows(cast("GraphQLObjectType", below), nodes)
         if name not in COLUMNS.get(kind.name, {}):
             raise _NotCovered
         field, make = COLUMNS[kind.name][name]

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Final, TypeAlias, TypeVar
 
 from anyio.to_thread import run_sync
@@ -30,7 +31,7 @@ _Found = TypeVar("_Found")
 _WORKERS: Final = 8
 
 
-@dataclass(slots=True)
+@dataclass
 class Context:
     """What the resolvers of one request work with. `max_page` is how many rows a page holds at most.
 
@@ -44,18 +45,33 @@ class Context:
     max_page: int
     document: DocumentNode | None = None
     readings: list[Reading] = field(default_factory=list)
-    image_sets: DataLoader[Key, ImageSet | None] = field(init=False)
-    versions: DataLoader[Key, tuple[ImageSetVersion, ...] | None] = field(init=False)
-    metadata: DataLoader[Key, Mapping[str, object] | None] = field(init=False)
-    studies: DataLoader[Key, Study | None] = field(init=False)
-    pages: DataLoader[tuple[Inquiry, PageRequest], Page] = field(init=False)
 
-    def __post_init__(self) -> None:
-        self.image_sets = _make_loader(self.store, self._read_image_sets)
-        self.versions = _make_loader(self.store, self._read_versions)
-        self.metadata = _make_loader(self.store, self._read_metadata)
-        self.studies = _make_loader(self.store, self._read_studies)
-        self.pages = _make_page_loader(self.store)
+    # Each is made once it is used: most requests use none of them.
+
+    @cached_property
+    def image_sets(self) -> DataLoader[Key, ImageSet | None]:
+        """Image sets."""
+        return _make_loader(self.store, self._read_image_sets)
+
+    @cached_property
+    def versions(self) -> DataLoader[Key, tuple[ImageSetVersion, ...] | None]:
+        """The versions of image sets."""
+        return _make_loader(self.store, self._read_versions)
+
+    @cached_property
+    def metadata(self) -> DataLoader[Key, Mapping[str, object] | None]:
+        """The metadata documents of image sets."""
+        return _make_loader(self.store, self._read_metadata)
+
+    @cached_property
+    def studies(self) -> DataLoader[Key, Study | None]:
+        """Studies."""
+        return _make_loader(self.store, self._read_studies)
+
+    @cached_property
+    def pages(self) -> DataLoader[tuple[Inquiry, PageRequest], Page]:
+        """Pages of searches."""
+        return _make_page_loader(self.store)
 
     def _read_image_sets(self, datastore_id: str, image_set_ids: Sequence[str]) -> Mapping[str, ImageSet]:
         found = self.store.image_sets(datastore_id, image_set_ids)

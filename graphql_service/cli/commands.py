@@ -676,6 +676,7 @@ def serve(*, host: str, port: int, url: str | None, with_sample: bool, allow_ano
         app = create_app(store, settings)
         config = uvicorn.Config(
             app,
+            http="h11",
             # No access log: a GET's address holds its query, and a query holds a patient's values.
             access_log=False,
             log_config=None,

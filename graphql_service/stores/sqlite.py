@@ -1,6 +1,6 @@
 """The embedded store: many data stores in one SQLite file, every search answered by an index where there is one.
 
-The only user of sqlite3. A file that is no database, of another program, or of a newer version of this one is refused
+A file that is no database, of another program, or of a newer version of this one is refused
 and left as it is. Each data store has tables of its own (`sql.py` and `instances.py` have what they hold), so that
 one can be loaded before its indexes are built, and be erased whole.
 """
@@ -10,14 +10,11 @@ one can be loaded before its indexes are built, and be erased whole.
 from __future__ import annotations
 
 import sqlite3
-import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from itertools import islice, takewhile
-from math import inf
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 from uuid import uuid4
@@ -27,7 +24,7 @@ import orjson
 from grammar.criteria import And, Comparison, Condition, Not, Operator, Or, SortKey
 from grammar.fields import BY_NAME, FieldType
 from grammar.values import fold
-from graphql_service.deadlines import NotBrief, expires, is_brief
+from graphql_service.deadlines import NotBrief, is_brief
 from graphql_service.errors import (
     DataStoreNotFound,
     InvalidArgument,
@@ -35,8 +32,6 @@ from graphql_service.errors import (
     ServiceError,
     StoreError,
     StoreFileError,
-    StoreTimeout,
-    UnsupportedSearch,
 )
 from graphql_service.image_set import (
     Datastore,
@@ -52,11 +47,11 @@ from graphql_service.image_set import (
 )
 from graphql_service.instances import Instance
 from graphql_service.matching import FOLDED
-from graphql_service.metrics import time_store
 from graphql_service.ordering import place, place_key
 from graphql_service.patterns import split_name
 from graphql_service.stores import instances, sql
 from graphql_service.stores.base import METADATA_LIMIT, TAGS, Answer, Capabilities, Columns, Request
+from graphql_service.stores.connections import Connections, transaction
 from graphql_service.stores.sql import COLUMNS, microseconds
 
 Row: TypeAlias = tuple[Any, ...]
@@ -65,18 +60,9 @@ Migration: TypeAlias = Callable[[sqlite3.Connection], object]
 #: In the file's header, so that a file can be told from any other program's: "ImgS".
 APPLICATION_ID: Final = 0x496D6753
 
-
-_BUSY_SECONDS: Final = 10.0
-#: 16 MB: building indexes was slower with more.
-_CACHE: Final = "PRAGMA cache_size = -16384"
 _BATCH: Final = 2_000
-#: Steps of SQLite's machine between two looks at the clock: a fraction of a millisecond.
-_STEPS: Final = 4_000
 #: So many studies have their image sets made in one transaction.
 _STUDIES: Final = 50
-#: A page of 50 takes about 1,500 steps; one of 500, twice read, would still be brief.
-_BRIEF_STEPS: Final = 1_000
-_BRIEF_LOOKS: Final = 20
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _ROW: Final = ", ".join((*COLUMNS.values(), "tags"))
@@ -159,9 +145,7 @@ class SQLiteStore:
 
     def __init__(self, path: Path, *, create: bool = False) -> None:
         self._path = path.absolute()
-        self._idle: list[sqlite3.Connection] = []
-        self._idle_brief: list[sqlite3.Connection] = []
-        self._closed = False
+        self._connections = Connections(self._path)
         try:
             if create:
                 self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -170,7 +154,7 @@ class SQLiteStore:
                 raise StoreFileError(f"there is no store at {self._path}; `imagesets load` makes one")
         except OSError as error:
             raise StoreFileError(f"{self._path} cannot be made: {error.strerror}") from error
-        with self._errors(), closing(self._connect()) as connection:
+        with self._connections.opened() as connection:
             self._prepare(connection, create=create)
 
     @property
@@ -180,17 +164,17 @@ class SQLiteStore:
 
     def datastores(self) -> tuple[Datastore, ...]:
         """Every data store in the file, by id."""
-        with self._reading() as connection:
+        with self._connections.reading() as connection:
             return tuple(map(_datastore, connection.execute(f"{_SELECT_DATASTORES} ORDER BY id")))
 
     def datastore(self, datastore_id: str) -> Datastore | None:
         """One data store by its id; None where there is none."""
-        with self._reading() as connection:
+        with self._connections.reading() as connection:
             return _find_datastore(connection, "id", datastore_id)
 
     def image_sets(self, datastore_id: str, image_set_ids: Sequence[str]) -> Mapping[str, ImageSet]:
         """The image sets that exist among those named, by id. Raises DataStoreNotFound."""
-        with self._reading() as connection:
+        with self._connections.reading() as connection:
             number = _number(connection, datastore_id)
             rows = connection.execute(
                 f"SELECT {_SUMMARY} FROM image_sets_{number} WHERE image_set_id IN (SELECT value FROM json_each(?))",
@@ -204,7 +188,7 @@ class SQLiteStore:
         Raises DataStoreNotFound.
         """
         found = self.image_sets(datastore_id, image_set_ids)
-        with self._reading() as connection:
+        with self._connections.reading() as connection:
             number = _number(connection, datastore_id)
             return {set_id: tuple(_read_versions(connection, number, each)) for set_id, each in found.items()}
 
@@ -214,7 +198,7 @@ class SQLiteStore:
         Raises DataStoreNotFound, and InvalidArgument where they have more than `METADATA_LIMIT` bytes together.
         """
         wanted = [each for each in image_set_ids if is_id(each)]
-        with self._reading() as connection:
+        with self._connections.reading() as connection:
             number = _number(connection, datastore_id)
             return instances.read_metadata(connection, number, datastore_id, wanted, METADATA_LIMIT)
 
@@ -264,7 +248,7 @@ class SQLiteStore:
             raise NotBrief
         rows: list[Row] = []
         order = sql.order_by(keys)
-        with self._reading() as connection:
+        with self._connections.reading() as connection:
             number = _number(connection, request.datastore_id)
             chosen = _first_of_study(number, request.where, request.sort) if request.studies else sql.EVERY_ROW
             for where in sql.segments(request.where, keys, begin, f"name_parts_{number}"):
@@ -279,7 +263,7 @@ class SQLiteStore:
 
     def studies(self, datastore_id: str, study_uids: Sequence[str]) -> Mapping[str, Study]:
         """The studies that exist among those named, by Study Instance UID. Raises DataStoreNotFound."""
-        with self._reading() as connection:
+        with self._connections.reading() as connection:
             number = _number(connection, datastore_id)
             wanted = (_json_list(study_uids),)
             told = {
@@ -305,7 +289,7 @@ class SQLiteStore:
 
     def count(self, datastore_id: str, where: Condition, limit: int, *, studies: bool = False) -> int:
         """How many image sets or studies, counting no further than `limit`. Raises DataStoreNotFound."""
-        with self._reading() as connection:
+        with self._connections.reading() as connection:
             number = _number(connection, datastore_id)
             clause = sql.condition(where, f"name_parts_{number}")
             found = f"1 FROM image_sets_{number} WHERE {clause.text}"
@@ -321,7 +305,7 @@ class SQLiteStore:
         column = COLUMNS[field]
         width = step // timedelta(microseconds=1)
         epoch = _EPOCH if BY_NAME[field].type is FieldType.INSTANT else _EPOCH.replace(tzinfo=None)
-        with self._reading() as connection:
+        with self._connections.reading() as connection:
             number = _number(connection, datastore_id)
             clause = sql.condition(where, f"name_parts_{number}")
             rows = connection.execute(
@@ -335,7 +319,7 @@ class SQLiteStore:
     def values(self, datastore_id: str, field: str) -> tuple[str, ...]:
         """The values of a field with an index of its own, each found by one step in it. Raises DataStoreNotFound."""
         column = COLUMNS[field]
-        with self._reading() as connection:
+        with self._connections.reading() as connection:
             table = f"image_sets_{_number(connection, datastore_id)}"
             rows = connection.execute(
                 f"WITH RECURSIVE found(value) AS (SELECT min({column}) FROM {table} UNION ALL SELECT"
@@ -354,7 +338,7 @@ class SQLiteStore:
         name = id_or_name if named else name or id_or_name
         if read_text(name) != name or not name.strip() or len(name) > 256:
             raise InvalidArgument("a data store's name has 1 to 256 characters")
-        with self._writing() as connection, _transaction(connection):
+        with self._connections.writing() as connection, transaction(connection):
             found = _find_datastore(connection, "name" if named else "id", id_or_name)
             if found is not None:
                 return found
@@ -383,7 +367,7 @@ class SQLiteStore:
         stops with a ServiceError or KeyboardInterrupt, what came before it is kept, then the error is raised.
         """
         found = self.create_datastore(datastore)
-        with self._writing() as connection:
+        with self._connections.writing() as connection:
             number = _number(connection, found.datastore_id)
             if _is_empty(connection, number):
                 result, stopped = _fill(connection, number, iter(image_sets), progress)
@@ -397,7 +381,7 @@ class SQLiteStore:
 
     def image_set_ids(self, datastore_id: str) -> set[str]:
         """The id of every image set; some 80 bytes of memory each. Raises DataStoreNotFound."""
-        with self._reading() as connection:
+        with self._connections.reading() as connection:
             number = _number(connection, datastore_id)
             return {row[0] for row in connection.execute(f"SELECT image_set_id FROM image_sets_{number}")}
 
@@ -406,7 +390,7 @@ class SQLiteStore:
 
         Raises DataStoreNotFound.
         """
-        with self._reading() as connection:
+        with self._connections.reading() as connection:
             number = _number(connection, datastore_id)
             rows = connection.execute("SELECT source, updated_at FROM watermarks WHERE number = ?", (number,))
             return {source: _EPOCH + timedelta(0, 0, updated_at) for source, updated_at in rows}
@@ -416,7 +400,7 @@ class SQLiteStore:
 
         Raises DataStoreNotFound.
         """
-        with self._writing() as connection, _transaction(connection):
+        with self._connections.writing() as connection, transaction(connection):
             connection.execute(
                 "INSERT INTO watermarks VALUES (?, ?, ?)"
                 " ON CONFLICT DO UPDATE SET updated_at = max(updated_at, excluded.updated_at)",
@@ -428,8 +412,8 @@ class SQLiteStore:
 
         What was read from their DICOM files is erased with them, so that loading these again makes them again.
         """
-        with self._writing() as connection:
-            with _transaction(connection):
+        with self._connections.writing() as connection:
+            with transaction(connection):
                 number = _number(connection, datastore_id)
                 ids = [each for each in image_set_ids if read_text(each) is not None]
                 studies = instances.forget_image_sets(connection, number, ids)
@@ -444,8 +428,8 @@ class SQLiteStore:
 
         `only_empty` leaves one as it is that holds image sets, or what they are still to be made of.
         """
-        with self._writing() as connection:
-            with _transaction(connection):
+        with self._connections.writing() as connection:
+            with transaction(connection):
                 number = _number(connection, datastore_id)
                 if only_empty and not (_is_empty(connection, number) and not instances.has_files(connection, number)):
                     return
@@ -461,7 +445,7 @@ class SQLiteStore:
 
         Raises DataStoreNotFound.
         """
-        with self._reading() as connection:
+        with self._connections.reading() as connection:
             return instances.find_files(connection, _number(connection, datastore_id), paths)
 
     def list_files(self, datastore_id: str, folder: bytes) -> Iterator[bytes]:
@@ -471,7 +455,7 @@ class SQLiteStore:
         """
         last = b""
         while True:
-            with self._reading() as connection:
+            with self._connections.reading() as connection:
                 number = _number(connection, datastore_id)
                 paths = instances.list_files(connection, number, folder, last, _BATCH)
             if not paths:
@@ -484,7 +468,7 @@ class SQLiteStore:
 
         Raises DataStoreNotFound.
         """
-        with self._writing() as connection, _transaction(connection):
+        with self._connections.writing() as connection, transaction(connection):
             instances.write_files(connection, _number(connection, datastore_id), files)
 
     def forget_files(self, datastore_id: str, paths: Iterable[bytes]) -> int:
@@ -492,7 +476,7 @@ class SQLiteStore:
 
         Raises DataStoreNotFound.
         """
-        with self._writing() as connection, _transaction(connection):
+        with self._connections.writing() as connection, transaction(connection):
             return instances.forget_files(connection, _number(connection, datastore_id), paths)
 
     def make_image_sets(
@@ -504,9 +488,9 @@ class SQLiteStore:
         `progress` is told what became of them so far. Raises DataStoreNotFound.
         """
         result = MakeResult()
-        with self._writing() as connection:
+        with self._connections.writing() as connection:
             while True:
-                with _transaction(connection):
+                with transaction(connection):
                     number = _number(connection, datastore_id)
                     studies = instances.next_studies(connection, number, _STUDIES)
                     if not studies:
@@ -527,20 +511,7 @@ class SQLiteStore:
 
     def close(self) -> None:
         """Give up the file. A search that is running ends first."""
-        self._closed = True
-        for idle in (self._idle, self._idle_brief):
-            while idle:
-                idle.pop().close()
-
-    def _connect(self) -> sqlite3.Connection:
-        # check_same_thread: a connection serves one thread after the other, never two at once.
-        return sqlite3.connect(
-            f"{self._path.as_uri()}?mode=rw",
-            uri=True,
-            timeout=_BUSY_SECONDS,
-            isolation_level=None,
-            check_same_thread=False,
-        )
+        self._connections.close()
 
     def _prepare(self, connection: sqlite3.Connection, *, create: bool) -> None:
         """Checks that the file is a store, and brings an older one up to date."""
@@ -558,54 +529,12 @@ class SQLiteStore:
                 f" and {len(MIGRATIONS)} is the newest that this version reads"
             )
         if version < len(MIGRATIONS):
-            with _transaction(connection):
+            with transaction(connection):
                 _, version = _header(connection)  # another process may have been quicker
                 for migrate in MIGRATIONS[version:]:
                     migrate(connection)
                 connection.execute(f"PRAGMA user_version = {max(version, len(MIGRATIONS))}")
                 connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-
-    @contextmanager
-    def _reading(self) -> Iterator[sqlite3.Connection]:
-        """A connection that sees one state of the file from beginning to end, and cannot write."""
-        brief = is_brief()
-        idle = self._idle_brief if brief else self._idle
-        with time_store("sqlite"), self._errors():
-            if self._closed:
-                raise StoreError("the store is closed")
-            try:
-                connection = idle.pop()
-            except IndexError:
-                connection = self._connect()
-                connection.execute("PRAGMA query_only = ON")
-                if brief:
-                    connection.execute("PRAGMA busy_timeout = 0")
-            try:
-                with _stopping(connection, brief=brief):
-                    connection.execute("BEGIN")
-                    yield connection
-                    connection.execute("COMMIT")
-            except NotBrief:
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
-                idle.append(connection)
-                raise
-            except BaseException:
-                connection.close()
-                raise
-            if self._closed:
-                connection.close()
-            else:
-                idle.append(connection)
-
-    @contextmanager
-    def _writing(self) -> Iterator[sqlite3.Connection]:
-        with self._errors(), closing(self._connect()) as connection:
-            connection.execute("PRAGMA synchronous = NORMAL")
-            connection.execute("PRAGMA secure_delete = ON")  # what is erased is overwritten
-            connection.execute(_CACHE)
-            connection.execute("PRAGMA threads = 2")  # sorting for an index, beside reading for it
-            yield connection
 
     def _empty_log(self, connection: sqlite3.Connection) -> None:
         """Until the log is emptied it still holds what was erased."""
@@ -615,70 +544,8 @@ class SQLiteStore:
                 f"erased, but {self._path}-wal still holds it while another program reads; remove again once that ends"
             )
 
-    @contextmanager
-    def _errors(self) -> Iterator[None]:
-        """Raises sqlite3's errors as ours."""
-        try:
-            yield
-        except sqlite3.Error as error:
-            raise _read_error(error, self._path) from error
-
 
 _SELECT_DATASTORES: Final = "SELECT id, name, created_at, updated_at FROM datastores"
-
-#: What sqlite3 says when a search is larger than it can compile or match.
-_TOO_LARGE: Final = ("parser stack overflow", "Expression tree is too large", "too many", "too complex", "too big")
-
-
-def _read_error(error: sqlite3.Error, path: Path) -> ServiceError:
-    """One clear sentence; SQLite's own messages name tables and columns, never values."""
-    primary = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
-    if primary == sqlite3.SQLITE_FULL:
-        return StoreFileError(f"the disk of {path} is full; the last step was undone, and nothing was lost")
-    if primary in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-        return StoreError(f"another program is writing to {path}; try again when it is done")
-    if primary == sqlite3.SQLITE_INTERRUPT:
-        return StoreTimeout("the search took longer than this service lets a request take: narrow it")
-    if primary == sqlite3.SQLITE_NOTADB:
-        return StoreFileError(f"{path} is no database")
-    if primary == sqlite3.SQLITE_CORRUPT:
-        return StoreFileError(f"{path} is damaged: {error}")
-    if any(words in str(error) for words in _TOO_LARGE):
-        return UnsupportedSearch(f"the search is larger than the embedded store can take: {error}")
-    return StoreFileError(f"{path}: {error}")
-
-
-@contextmanager
-def _stopping(connection: sqlite3.Connection, *, brief: bool) -> Iterator[None]:
-    """Has what is read stop at its deadline, and raise NotBrief where it is not brief though it must be."""
-    end = expires()
-    looks = iter(range(_BRIEF_LOOKS))
-    if brief:
-        connection.set_progress_handler(lambda: next(looks, None) is None or time.monotonic() > end, _BRIEF_STEPS)
-    elif end < inf:
-        connection.set_progress_handler(lambda: time.monotonic() > end, _STEPS)
-    try:
-        yield
-    except sqlite3.OperationalError as error:
-        if brief and error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_INTERRUPT, sqlite3.SQLITE_BUSY):
-            raise NotBrief from None
-        raise
-    finally:
-        if brief or end < inf:
-            connection.set_progress_handler(None, 0)
-
-
-@contextmanager
-def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    """All or nothing, and the only writer meanwhile."""
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-        connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:  # SQLite itself has rolled back where the disk was full
-            connection.execute("ROLLBACK")
-        raise
 
 
 def _header(connection: sqlite3.Connection) -> tuple[int, int]:
@@ -777,7 +644,7 @@ def _fill(
 ) -> tuple[LoadResult, BaseException | None]:
     """Writes everything into an empty data store, then builds its indexes; and what stopped the source, if anything."""
     connection.execute("PRAGMA wal_autocheckpoint = 0")  # the log is emptied once, at the end
-    with _transaction(connection):
+    with transaction(connection):
         if not _is_empty(connection, number):
             raise StoreError("another program has just loaded into this data store; load again")
         _drop_indexes(connection, number)
@@ -858,7 +725,7 @@ def _merge(
             stopped = error
         if not batch:
             break
-        with _transaction(connection):
+        with transaction(connection):
             written = _merge_batch(connection, number, batch)
         result = LoadResult(
             result.inserted + written.inserted,

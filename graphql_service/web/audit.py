@@ -130,15 +130,19 @@ class Audit:
 
     def _has_moved(self) -> bool:
         assert self._path is not None
-        assert self._descriptor is not None
         try:
-            return not os.path.samestat(self._path.stat(), os.fstat(self._descriptor))
+            # Every answer that reads does it, and Path is three times as slow.
+            found = os.stat(self._path)  # noqa: PTH116
         except FileNotFoundError:
             return True
+        return (found.st_dev, found.st_ino) != self._identity
 
     def _open(self) -> int:
         assert self._path is not None
-        return os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        opened = os.fstat(descriptor)
+        self._identity = opened.st_dev, opened.st_ino
+        return descriptor
 
 
 def _write_time(moment: datetime) -> str:

@@ -33,18 +33,20 @@ async def read_body(request: Request, maximum: int) -> bytes:
     encodings = request.headers.getlist("content-encoding")
     if len(encodings) > 1:
         raise UnreadableBody(400, "the header content-encoding stands there more than once")
-    return await _unpack(request.stream(), encodings[0].strip().lower() if encodings else "", maximum)
-
-
-async def _unpack(chunks: AsyncIterator[bytes], encoding: str, maximum: int) -> bytes:
-    if encoding not in ("", "identity", "gzip", "x-gzip"):
+    encoding = encodings[0].strip().lower() if encodings else ""
+    if encoding in ("gzip", "x-gzip"):
+        return await _unpack(request.stream(), maximum)
+    if encoding not in ("", "identity"):
         raise UnreadableBody(415, "a body may be sent as it is, or in the Content-Encoding gzip")
     body = bytearray()
-    if encoding in ("", "identity"):
-        async for chunk in chunks:
-            body += chunk
-            _check(len(body), maximum)
-        return bytes(body)
+    async for chunk in request.stream():
+        body += chunk
+        _check(len(body), maximum)
+    return bytes(body)
+
+
+async def _unpack(chunks: AsyncIterator[bytes], maximum: int) -> bytes:
+    body = bytearray()
     unpacker = zlib.decompressobj(_GZIP)
     packed = 0
     try:

@@ -30,18 +30,15 @@ _OPEN: Final = ("/", *_HEALTH)
 _STATIC: Final = "/static/"
 _HOST: Final = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^:\[\]@/\s]+)(?::[0-9]{1,5})?")
 
-#: On every answer that says nothing else of the kind: nothing of it is kept, framed, sniffed or run.
+#: On every answer that says nothing else of the kind: nothing of it is kept, framed, sniffed or run. What only a page
+#: can do is for pages to forbid.
 _HEADERS: Final = tuple(
     (name.encode(), value.encode())
     for name, value in (
         ("cache-control", "no-store"),
         ("content-security-policy", "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"),
-        ("cross-origin-opener-policy", "same-origin"),
         ("cross-origin-resource-policy", "same-origin"),
-        ("permissions-policy", "camera=(), geolocation=(), microphone=()"),
-        ("referrer-policy", "no-referrer"),
         ("x-content-type-options", "nosniff"),
-        ("x-frame-options", "DENY"),
     )
 )
 

@@ -165,7 +165,7 @@ async def _read_post(request: Request, limits: Limits) -> dict[str, object]:
         raise _Refused(415, f"a POST's body must be {_JSON}")
     if parameters.strip() and parameters.strip().lower().replace('"', "") not in ("charset=utf-8", "charset=utf8"):
         raise _Refused(415, f"a POST's body must be {_JSON} in UTF-8")
-    if misplaced := [name for name in _PARAMETERS if name in request.query_params]:
+    if request.scope["query_string"] and (misplaced := [name for name in _PARAMETERS if name in request.query_params]):
         raise _Refused(400, f"'{misplaced[0]}' belongs in the body of a POST, not in its address")
     body = await read_body(request, limits.body_bytes)
     found = _decode("body", body)

@@ -109,7 +109,10 @@ def _secure(exceptions: Mapping[str, str]) -> dict[str, str]:
     directives = (f"{name} {sources}" for name, sources in ({**_POLICY, **exceptions}).items())
     return {
         "content-security-policy": "; ".join(directives),
+        "cross-origin-opener-policy": "same-origin",
+        "permissions-policy": "camera=(), geolocation=(), microphone=()",
         "referrer-policy": "no-referrer",
+        "x-frame-options": "DENY",
         "x-content-type-options": "nosniff",
     }
 

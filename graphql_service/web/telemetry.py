@@ -12,10 +12,10 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
+from secrets import token_hex
 from traceback import extract_tb, format_list
 from typing import Any, Final, cast
-from uuid import uuid4
 
 import orjson
 import structlog
@@ -41,7 +41,7 @@ class Told:
     `principal` is who asked, as the access log of a door has it; None before that is known.
     """
 
-    request_id: str = field(default_factory=lambda: str(uuid4()))
+    request_id: str = field(default_factory=partial(token_hex, 16))
     begun: float = field(default_factory=time.perf_counter)
     principal: str | None = None
     door: str = "graphql"

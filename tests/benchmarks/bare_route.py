@@ -99,7 +99,14 @@ def main() -> None:
     app = create_app(path, given["statements"], given["datastore"])
     # As `imagesets serve` has it.
     config = uvicorn.Config(
-        app, port=int(port), access_log=False, log_config=None, server_header=False, ws="none", backlog=2_048
+        app,
+        port=int(port),
+        http="h11",
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        ws="none",
+        backlog=2_048,
     )
     asyncio.run(uvicorn.Server(config).serve())
 

@@ -27,7 +27,7 @@ from graphql_service.deadlines import limit_time
 from graphql_service.errors import StoreTimeout
 from graphql_service.image_set import ImageSet
 from graphql_service.settings import Limits
-from graphql_service.stores import sqlite
+from graphql_service.stores import connections
 from graphql_service.stores.base import Store
 from graphql_service.stores.sqlite import SQLiteStore
 from graphql_service.stores.visible import show_only
@@ -343,7 +343,7 @@ def threads(monkeypatch: pytest.MonkeyPatch) -> list[object]:
 def test_what_is_brief_is_done_at_once_and_what_is_not_in_a_thread(
     tmp_path: Path, threads: list[object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sqlite, "_BRIEF_STEPS", 100)
+    monkeypatch.setattr(connections, "_BRIEF_STEPS", 100)
     rows = [
         ImageSet(DATASTORE, f"{number:032}", number, None, None, None, None, None, {"DICOMPatientId": f"P{number}"})
         for number in range(2_000)
@@ -370,9 +370,9 @@ def test_a_long_query_is_read_in_a_thread(store: SQLiteStore, threads: list[obje
 
 
 def test_what_runs_out_of_time_is_told(store: SQLiteStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sqlite, "_STEPS", 1)
-    monkeypatch.setattr(sqlite, "_BRIEF_STEPS", 1)
-    monkeypatch.setattr(sqlite, "_BRIEF_LOOKS", 0)
+    monkeypatch.setattr(connections, "_STEPS", 1)
+    monkeypatch.setattr(connections, "_BRIEF_STEPS", 1)
+    monkeypatch.setattr(connections, "_BRIEF_LOOKS", 0)
     with limit_time(0):
         time.sleep(0.001)
         body = both(store, Asked("{ imageSets { nodes { id } } }", {}))

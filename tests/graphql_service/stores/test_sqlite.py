@@ -25,7 +25,7 @@ from graphql_service.errors import (
 )
 from graphql_service.image_set import Datastore, ImageSet, ImageSetVersion
 from graphql_service.ordering import place
-from graphql_service.stores import instances, sql, sqlite
+from graphql_service.stores import connections, instances, sql, sqlite
 from graphql_service.stores.base import TAGS, Answer, Place, Request
 from graphql_service.stores.sqlite import LoadResult, SQLiteStore, read_row
 from tests.graphql_service.stores.contract import check_pages, expected, expected_studies, whole_studies
@@ -333,15 +333,15 @@ class Plans:
 @pytest.fixture
 def plans(store: SQLiteStore, path: Path, monkeypatch: pytest.MonkeyPatch) -> Plans:
     noted = Plans(path)
-    connect = store._connect
+    connect = store._connections._connect
 
     def connect_and_note() -> sqlite3.Connection:
         connection = connect()
         connection.set_trace_callback(noted.note)
         return connection
 
-    monkeypatch.setattr(store, "_connect", connect_and_note)
-    store._idle.clear()
+    monkeypatch.setattr(store._connections, "_connect", connect_and_note)
+    store._connections._idle.clear()
     return noted
 
 
@@ -448,7 +448,7 @@ def test_a_study_of_very_many_image_sets_is_read_once(store: SQLiteStore, field:
 
     rows = (image_set(number, minutes=number, DICOMStudyInstanceUID="1.2") for number in range(count))
     store.load(DATASTORE_ID, (replace(row, created_at=row.updated_at) for row in rows))
-    with store._reading() as connection:
+    with store._connections.reading() as connection:
         connection.set_progress_handler(note, 1_000)
     sort = (SortKey(field, descending),)
     (found,) = store.fetch(Request(DATASTORE_ID, EVERYTHING, sort, 50, studies=True)).image_sets
@@ -688,7 +688,7 @@ def test_a_full_disk_undoes_the_last_step_and_loses_nothing(
     store: SQLiteStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store.load(DATASTORE_ID, map(image_set, range(100)))
-    connect = store._connect
+    connect = store._connections._connect
 
     def connect_to_a_full_disk() -> sqlite3.Connection:
         connection = connect()
@@ -697,7 +697,7 @@ def test_a_full_disk_undoes_the_last_step_and_loses_nothing(
         return connection
 
     with monkeypatch.context() as full:
-        full.setattr(store, "_connect", connect_to_a_full_disk)
+        full.setattr(store._connections, "_connect", connect_to_a_full_disk)
         for datastore in (DATASTORE_ID, "e" * 32):
             with pytest.raises(StoreFileError, match=r"the disk of .* is full; the last step was undone"):
                 store.load(datastore, map(image_set, range(5_000)))
@@ -706,7 +706,7 @@ def test_a_full_disk_undoes_the_last_step_and_loses_nothing(
 
 
 def test_writers_wait_and_then_say_so(store: SQLiteStore, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sqlite, "_BUSY_SECONDS", 0.05)
+    monkeypatch.setattr(connections, "_BUSY_SECONDS", 0.05)
     store.load(DATASTORE_ID, [image_set(1)])
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
@@ -758,7 +758,7 @@ def test_a_whole_data_store_is_erased(store: SQLiteStore, path: Path) -> None:
 def test_a_reader_that_stays_keeps_erasing_from_its_end(
     store: SQLiteStore, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sqlite, "_BUSY_SECONDS", 0.05)
+    monkeypatch.setattr(connections, "_BUSY_SECONDS", 0.05)
     store.load(DATASTORE_ID, [image_set(1), image_set(2)])
     with closing(sqlite3.connect(path, isolation_level=None)) as reader:
         reader.execute("BEGIN")

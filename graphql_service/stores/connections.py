@@ -1,0 +1,179 @@
+"""Connections to one SQLite file: opened, kept for the next reader, stopped in time, with sqlite3's errors as ours."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from math import inf
+from pathlib import Path
+from typing import Final
+
+from graphql_service.deadlines import NotBrief, expires, is_brief
+from graphql_service.errors import ServiceError, StoreError, StoreFileError, StoreTimeout, UnsupportedSearch
+from graphql_service.metrics import count_store_call
+
+_BUSY_SECONDS: Final = 10.0
+#: 16 MB: building indexes was slower with more.
+_CACHE: Final = "PRAGMA cache_size = -16384"
+#: Steps of SQLite's machine between two looks at the clock: a fraction of a millisecond.
+_STEPS: Final = 4_000
+#: A page of 50 takes about 1,500 steps; one of 500, twice read, would still be brief.
+_BRIEF_STEPS: Final = 1_000
+_BRIEF_LOOKS: Final = 20
+#: What became of a call that was to be brief and was not: it is made again, and counted then.
+_AGAIN: Final = "again"
+
+
+class Connections:
+    """Connections to a file that exists. Safe to use from several threads."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._idle: list[sqlite3.Connection] = []
+        self._idle_brief: list[sqlite3.Connection] = []
+        self._closed = False
+
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """A connection that sees one state of the file from beginning to end, and cannot write.
+
+        What it is asked ends by its deadline. Where the work is to be brief, it raises NotBrief instead of waiting.
+        Every search begins some of these: what they need is said here, in one place that costs little.
+        """
+        brief, end, begun = is_brief(), expires(), time.perf_counter()
+        connection, outcome = None, "ok"
+        try:
+            connection = self._take(brief=brief)
+            if brief:
+                looks = iter(range(_BRIEF_LOOKS))
+                connection.set_progress_handler(
+                    lambda: next(looks, None) is None or time.monotonic() > end, _BRIEF_STEPS
+                )
+            elif end < inf:
+                connection.set_progress_handler(lambda: time.monotonic() > end, _STEPS)
+            connection.execute("BEGIN")
+            yield connection
+            connection.execute("COMMIT")
+        except NotBrief:
+            outcome = _AGAIN
+            raise
+        except sqlite3.Error as error:
+            if brief and _has_to_wait(error):
+                outcome = _AGAIN
+                raise NotBrief from None
+            raised = self.read_error(error)
+            outcome = raised.code
+            raise raised from error
+        except BaseException as error:
+            outcome = error.code if isinstance(error, ServiceError) else "unforeseen"
+            raise
+        finally:
+            if connection is not None:
+                if brief or end < inf:
+                    connection.set_progress_handler(None, 0)
+                self._give_back(connection, brief=brief, whole=outcome in ("ok", _AGAIN))
+            if outcome != _AGAIN:
+                count_store_call("sqlite", outcome, time.perf_counter() - begun)
+
+    @contextmanager
+    def writing(self) -> Iterator[sqlite3.Connection]:
+        """A connection that writes."""
+        with self.opened() as connection:
+            connection.execute("PRAGMA synchronous = NORMAL")
+            connection.execute("PRAGMA secure_delete = ON")  # what is erased is overwritten
+            connection.execute(_CACHE)
+            connection.execute("PRAGMA threads = 2")  # sorting for an index, beside reading for it
+            yield connection
+
+    @contextmanager
+    def opened(self) -> Iterator[sqlite3.Connection]:
+        """A connection as it comes."""
+        try:
+            with closing(self._connect()) as connection:
+                yield connection
+        except sqlite3.Error as error:
+            raise self.read_error(error) from error
+
+    def close(self) -> None:
+        """Close those that are idle; what is being read ends first, and nothing more is."""
+        self._closed = True
+        for idle in (self._idle, self._idle_brief):
+            while idle:
+                idle.pop().close()
+
+    def _take(self, *, brief: bool) -> sqlite3.Connection:
+        if self._closed:
+            raise StoreError("the store is closed")
+        try:
+            return (self._idle_brief if brief else self._idle).pop()
+        except IndexError:
+            connection = self._connect()
+            connection.execute("PRAGMA query_only = ON")
+            if brief:
+                connection.execute("PRAGMA busy_timeout = 0")
+            return connection
+
+    def _give_back(self, connection: sqlite3.Connection, *, brief: bool, whole: bool) -> None:
+        """Keeps a connection for the next reader, unless something else happened than being too long."""
+        if not whole or self._closed:
+            connection.close()
+            return
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        (self._idle_brief if brief else self._idle).append(connection)
+
+    def read_error(self, error: sqlite3.Error) -> ServiceError:
+        """One clear sentence; SQLite's own messages name tables and columns, never values."""
+        path, primary = self._path, _primary_code(error)
+        if primary == sqlite3.SQLITE_FULL:
+            return StoreFileError(f"the disk of {path} is full; the last step was undone, and nothing was lost")
+        if primary in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            return StoreError(f"another program is writing to {path}; try again when it is done")
+        if primary == sqlite3.SQLITE_INTERRUPT:
+            return StoreTimeout("the search took longer than this service lets a request take: narrow it")
+        if primary == sqlite3.SQLITE_NOTADB:
+            return StoreFileError(f"{path} is no database")
+        if primary == sqlite3.SQLITE_CORRUPT:
+            return StoreFileError(f"{path} is damaged: {error}")
+        if any(words in str(error) for words in _TOO_LARGE):
+            return UnsupportedSearch(f"the search is larger than the embedded store can take: {error}")
+        return StoreFileError(f"{path}: {error}")
+
+    def _connect(self) -> sqlite3.Connection:
+        # check_same_thread: a connection serves one thread after the other, never two at once.
+        return sqlite3.connect(
+            f"{self._path.as_uri()}?mode=rw",
+            uri=True,
+            timeout=_BUSY_SECONDS,
+            isolation_level=None,
+            check_same_thread=False,
+        )
+
+
+#: What sqlite3 says when a search is larger than it can compile or match.
+_TOO_LARGE: Final = ("parser stack overflow", "Expression tree is too large", "too many", "too complex", "too big")
+
+
+def _has_to_wait(error: sqlite3.Error) -> bool:
+    return _primary_code(error) in (sqlite3.SQLITE_INTERRUPT, sqlite3.SQLITE_BUSY)
+
+
+def _primary_code(error: sqlite3.Error) -> int:
+    """Without the rest of its code, which says more of the same."""
+    code: int = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
+    return code & 0xFF
+
+
+@contextmanager
+def transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    """All or nothing, and the only writer meanwhile."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:  # SQLite itself has rolled back where the disk was full
+            connection.execute("ROLLBACK")
+        raise
