@@ -53,11 +53,29 @@ _NAMES = (
     "a*^b?",
     "＊＾＝",
     "straße",
+    "İstanbul^\U00020bb7野家\U0010ffff",
     "",
     7,
     None,
 )
-_TEXTS = ("CT Chest", "ct chest", "Contrôle", "contro\u0302le", "100%_[x]*", "ﬁn", "\u0301", "a\nb", "", 5, None)
+_TEXTS = (
+    "CT Chest",
+    "ct chest with",
+    "Contrôle",
+    "contro\u0302le 2",
+    "100%_[x]*",
+    "ﬁnding",
+    "\u0301",
+    "a\nb",
+    "Großer İst ĳ",
+    "山田か検査山",
+    "山田が検査",
+    "\U00020bb7\u0301\U0001d538\U00020bb7野\U0010ffff",
+    "chchch",
+    "",
+    5,
+    None,
+)
 _CODES = ("CT", "ct", "MR", "été", "ß", "", None, 4)
 _INTEGERS = (0, 1, 2, -3, 2**63 - 1, -(2**63), 2**63, True, "1", 1.0, None)
 _VALUES: dict[FieldType, tuple[object, ...]] = {
@@ -114,7 +132,13 @@ def _patterns(field: Field) -> st.SearchStrategy[str]:
     pieces = st.one_of(
         st.sampled_from(("*", "?", r"\*", r"\?", r"\\", "^", "0", "00")), _texts(field).map(lambda text: text[:2])
     )
-    return st.lists(pieces, min_size=1, max_size=5).map("".join)
+    joined = st.lists(pieces, min_size=1, max_size=5).map("".join)
+    # Of one value what stands somewhere in it, with wildcards for the rest: long enough to be found by that.
+    wild = st.sampled_from(("*", "?", "*?", ""))
+    inner = st.tuples(_texts(field), st.integers(0, 5), st.integers(1, 8), wild, wild).map(
+        lambda cut: cut[3] + cut[0][cut[1] : cut[1] + cut[2]] + cut[4]
+    )
+    return joined | inner
 
 
 def _periods(field: Field) -> st.SearchStrategy[Range]:

@@ -54,11 +54,7 @@ OWNERS = {
     "prompt_toolkit": ("graphql_service.cli.prompt",),
     "pydicom": ("graphql_service.loading.dicom.headers",),
     "rich": ("graphql_service.cli",),
-    "sqlite3": (
-        "graphql_service.stores.connections",
-        "graphql_service.stores.instances",
-        "graphql_service.stores.sqlite",
-    ),
+    "sqlite3": ("graphql_service.stores",),
     "starlette": ("graphql_service.healthimaging.server", "graphql_service.web"),
     "strawberry": ("graphql_service.api",),
     "structlog": ("graphql_service.web.telemetry",),

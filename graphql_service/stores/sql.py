@@ -76,6 +76,30 @@ class Clause:
     depth: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Names:
+    """How names are looked up in `table`, that of their components.
+
+    `each`: for one row after the other, by its name; else all at once, by the index of the components.
+    """
+
+    table: str
+    each: bool = False
+
+    @property
+    def part(self) -> str:
+        """The component. The plus sign keeps its index out of it."""
+        return "+part" if self.each else "part"
+
+    def having(self, found: Clause) -> Clause:
+        """The image sets of the names among whose components one is found."""
+        if self.each:
+            text = f"EXISTS (SELECT 1 FROM {self.table} AS name_parts WHERE name = patient_name AND {found.text})"  # noqa: S608 - our names
+        else:
+            text = f"patient_name IN (SELECT name FROM {self.table} AS name_parts WHERE {found.text})"  # noqa: S608 - our names
+        return Clause(text, found.parameters, found.depth + 1)
+
+
 #: How many values the condition of a search for studies may have, times the sort keys: SQLite compiles so many within a
 #: second or two, but takes longer than in proportion for more, and nothing stops it meanwhile.
 _STUDY_PARAMETERS: Final = 2_000
@@ -139,9 +163,16 @@ def order_by(keys: Iterable[Key]) -> str:
 
 
 def segments(
-    where: Condition, keys: Sequence[Key], start: Sequence[SQLValue] | None, name_parts: str
+    where: Condition,
+    keys: Sequence[Key],
+    start: Sequence[SQLValue] | None,
+    names: Names,
+    upto: SQLValue = None,
 ) -> Iterator[Clause]:
     """The WHERE clauses that, one after the other, read the rows beyond `start` in the order of the keys.
+
+    A `start` of the first key's value alone is behind all rows that have it. `upto` is a time: rows behind it, by the
+    first key, are left out.
 
     Rows beyond a place are: those with the same keys and an id beyond; those with the same keys but the last, and that
     one beyond; and so on up to the first key. Each is a plain conjunction that an index can begin at, whatever the
@@ -149,61 +180,76 @@ def segments(
     reason a period on the first key gives up the end that the place has passed.
     """
     first = keys[0]
-    others, period = _take_period(where, first)
-    rest = condition(others, name_parts)
+    others, period = take_period(where, first)
+    rest = condition(others, names)
+    left = period
+    if isinstance(upto, int):
+        left = (period or Period()).cut(*((upto, None) if first.descending else (None, upto + 1)))
     if start is None:
-        yield _all((rest, *_within(first.column, period)))
+        if left and not period and not first.descending:
+            yield every((rest, Clause(f"{first.column} IS NULL")))
+        yield every((rest, *_within(first.column, left)))
         return
     if not period or period.holds(start[0]):
-        for depth in reversed(range(1, len(keys))):
+        for depth in reversed(range(1, len(start))):
             same = tuple(_same(key, value) for key, value in zip(keys[:depth], start, strict=False))
             for beyond in _beyond(keys[depth], start[depth]):
-                yield _all((rest, *same, beyond))
-    firsts = _period_beyond(first, start[0], period) if first.type in TEMPORAL else _beyond(first, start[0])
+                yield every((rest, *same, beyond))
+    firsts = _period_beyond(first, start[0], left) if first.type in TEMPORAL else _beyond(first, start[0])
     for beyond in firsts:
-        yield _all((rest, beyond))
+        yield every((rest, beyond))
+
+
+def stretch(where: Condition, key: Key, start: Sequence[SQLValue] | None) -> Clause:
+    """The rows that have a time for the key which is beyond that of `start` and in the periods of the condition."""
+    period = take_period(where, key)[1] or Period()
+    if start is not None:
+        return next(_period_beyond(key, start[0], period), _NOTHING)
+    return _range(key.column, _LOWEST if period.start is None else period.start, period.end)
 
 
 @dataclass(frozen=True, slots=True)
-class _Period:
+class Period:
     """Microseconds `[start, end)`; None is an open end."""
 
-    start: int | None
-    end: int | None
+    start: int | None = None
+    end: int | None = None
 
     def holds(self, value: SQLValue) -> bool:
+        """Whether a column's value lies in it."""
         if not isinstance(value, int):
             return False
         return (self.start is None or self.start <= value) and (self.end is None or value < self.end)
 
-    def cut(self, start: int | None, end: int | None) -> _Period:
+    def cut(self, start: int | None, end: int | None) -> Period:
         """What lies in both."""
         starts = [each for each in (self.start, start) if each is not None]
         ends = [each for each in (self.end, end) if each is not None]
-        return _Period(max(starts, default=None), min(ends, default=None))
+        return Period(max(starts, default=None), min(ends, default=None))
 
 
-def _read_period(period: Range) -> _Period:
-    return _Period(
+def read_period(period: Range) -> Period:
+    """A range of times as its column has them."""
+    return Period(
         None if period.start is None else microseconds(period.start),
         None if period.end is None else microseconds(period.end),
     )
 
 
-def _take_period(where: Condition, key: Key) -> tuple[Condition, _Period | None]:
+def take_period(where: Condition, key: Key) -> tuple[Condition, Period | None]:
     """The condition without its periods on the key's column, and what they have in common; None: there are none."""
     others, taken = [], None
     for part in where.conditions if isinstance(where, And) else (where,):
         match part:
             case Comparison(field, Operator.RANGE, Range() as period) if COLUMNS[field] == key.column:
-                found = _read_period(period)
+                found = read_period(period)
                 taken = found if taken is None else taken.cut(found.start, found.end)
             case _:
                 others.append(part)
     return conjunction(others), taken
 
 
-def _within(column: str, period: _Period | None) -> tuple[Clause, ...]:
+def _within(column: str, period: Period | None) -> tuple[Clause, ...]:
     if period is None:
         return ()
     return (_range(column, period.start, period.end),)
@@ -232,9 +278,9 @@ def _beyond(key: Key, value: SQLValue) -> Iterator[Clause]:
         yield Clause(f"{key.column} IS NULL")
 
 
-def _period_beyond(key: Key, value: SQLValue, period: _Period | None) -> Iterator[Clause]:
+def _period_beyond(key: Key, value: SQLValue, period: Period | None) -> Iterator[Clause]:
     """As `_beyond`, for times: one range that an index serves, made of the place and what is left of the period."""
-    whole = period or _Period(None, None)
+    whole = period or Period()
     if value is None:
         if not key.descending:
             # IS NOT NULL alone would have SQLite read the missing ones from the start of the index.
@@ -248,7 +294,7 @@ def _period_beyond(key: Key, value: SQLValue, period: _Period | None) -> Iterato
         yield Clause(f"{key.column} IS NULL")
 
 
-def first_of_study(where: Condition, sort: Sequence[SortKey], table: str, name_parts: str, index: str) -> Clause:
+def first_of_study(where: Condition, sort: Sequence[SortKey], table: str, names: Names, index: str) -> Clause:
     """Whether a row of the query's table, there named `this`, is the first of its study in the order of the sort.
 
     That is: no row of its study that meets the condition comes before it. The first key decides, or where it is the
@@ -260,7 +306,7 @@ def first_of_study(where: Condition, sort: Sequence[SortKey], table: str, name_p
     """
     end = "updated_at DESC" if sort and sort[0].descending else "updated_at"
     keys = read_keys(sort, backward=False)
-    met = condition(where, name_parts)
+    met = condition(where, names)
     if len(met.parameters) * len(keys) > _STUDY_PARAMETERS:
         raise UnsupportedSearch(
             "the search is larger than studies can be found by: use fewer values with wildcards, or fewer sort keys"
@@ -299,25 +345,26 @@ def _before(key: Key) -> Iterator[str]:
             yield f"{this} IS NULL AND {earlier} IS NOT NULL"
 
 
-def condition(where: Condition, name_parts: str) -> Clause:
+def condition(where: Condition, names: Names) -> Clause:
     """A dated condition: true where it holds, false or NULL where it does not."""
     match where:
         case Everything():
             return EVERY_ROW
         case And(conditions):
-            return _all([condition(child, name_parts) for child in conditions])
+            return every([condition(child, names) for child in conditions])
         case Or(conditions):
-            return _any([condition(child, name_parts) for child in conditions])
+            return _any([condition(child, names) for child in conditions])
         case Not(Comparison(field, Operator.EXISTS)):
             return Clause(f"{COLUMNS[field]} IS NULL")
         case Not(child):
-            refused = condition(child, name_parts)
+            refused = condition(child, names)
             return Clause(f"({refused.text}) IS NOT TRUE", refused.parameters, refused.depth + 1)
         case Comparison():
-            return _comparison(where, name_parts)
+            return _comparison(where, names)
 
 
-def _all(clauses: Sequence[Clause]) -> Clause:
+def every(clauses: Sequence[Clause]) -> Clause:
+    """Whether all of these hold."""
     return _join("AND", [clause for clause in clauses if clause.text != "TRUE"]) if clauses else EVERY_ROW
 
 
@@ -340,7 +387,7 @@ def _join(word: str, clauses: Sequence[Clause]) -> Clause:
     return ordered[0] if ordered else EVERY_ROW
 
 
-def _comparison(comparison: Comparison, name_parts: str) -> Clause:
+def _comparison(comparison: Comparison, names: Names) -> Clause:
     """One comparison. A value that no stored one can equal (with NUL, too large) makes it false, not an error."""
     field_type, column = BY_NAME[comparison.field].type, COLUMNS[comparison.field]
     operator, operand = comparison.operator, comparison.operand
@@ -348,7 +395,7 @@ def _comparison(comparison: Comparison, name_parts: str) -> Clause:
         case Operator.EXISTS, None:
             return Clause(f"{column} IS NOT NULL")
         case Operator.RANGE, Range():
-            period = _read_period(operand)
+            period = read_period(operand)
             return _range(column, period.start, period.end)
         case Operator.BETWEEN, Interval(int(low), int(high)):
             return _between(column, low, high)
@@ -357,11 +404,11 @@ def _comparison(comparison: Comparison, name_parts: str) -> Clause:
         case ((Operator.GT | Operator.GE), int(bound)):
             return _between(column, bound + (operator is Operator.GT), _HIGHEST)
         case Operator.LIKE, str(text):
-            return _like(field_type, column, text, name_parts)
+            return _like(field_type, column, text, names)
         case Operator.EQ, str() | int():
-            return _equal(field_type, column, (operand,), name_parts)
+            return _equal(field_type, column, (operand,), names)
         case Operator.IN, tuple():
-            return _equal(field_type, column, operand, name_parts)
+            return _equal(field_type, column, operand, names)
     raise TypeError(f"{comparison.field}: {operator} takes no {type(operand).__name__} here")
 
 
@@ -371,43 +418,42 @@ def _between(column: str, low: int, high: int) -> Clause:
     return Clause(f"{column} BETWEEN ? AND ?", (low, high)) if low <= high else _NOTHING
 
 
-def _equal(field_type: FieldType, column: str, operands: Sequence[object], name_parts: str) -> Clause:
-    values = [operand for operand in operands if _storable(operand)]
+def _equal(field_type: FieldType, column: str, operands: Sequence[object], names: Names) -> Clause:
+    values = [operand for operand in operands if storable(operand)]
     if not values:
         return _NOTHING
     if field_type is not FieldType.PERSON_NAME:
-        return _one_of(column, [column_value(field_type, value) for value in values])
+        return one_of(column, [column_value(field_type, value) for value in values])
     patterns = [read_literal(str(value), folded=True) for value in values]
     components = [pattern[0] for pattern in patterns if pattern and len(split_pattern(pattern)) == 1]
-    clauses = [_name(pattern, name_parts) for pattern in patterns if len(split_pattern(pattern)) > 1]
+    clauses = [_name(pattern, names) for pattern in patterns if len(split_pattern(pattern)) > 1]
     if components:
-        found = _one_of("part", [str(component) for component in components])
-        clauses.append(_named(name_parts, found))
+        clauses.append(names.having(one_of(names.part, [str(component) for component in components])))
     return _any(clauses) if clauses else _NOTHING
 
 
-def _storable(value: object) -> bool:
+def storable(value: object) -> bool:
     """Whether a column may hold the value: no NUL, no lone surrogate, at most 64 bits."""
     if isinstance(value, str):
         return "\0" not in value and not any("\ud800" <= character <= "\udfff" for character in value)
     return isinstance(value, int) and _LOWEST <= value <= _HIGHEST
 
 
-def _one_of(column: str, values: Sequence[SQLValue]) -> Clause:
+def one_of(column: str, values: Sequence[SQLValue]) -> Clause:
     """The list is one parameter, whatever its length: SQLite limits their number."""
     if len(values) == 1:
         return Clause(f"{column} = ?", (values[0],))
     return Clause(f"{column} IN (SELECT value FROM json_each(?))", (json.dumps(values),), 1)  # noqa: S608 - our own names
 
 
-def _like(field_type: FieldType, column: str, text: str, name_parts: str) -> Clause:
-    if not _storable(text):
+def _like(field_type: FieldType, column: str, text: str, names: Names) -> Clause:
+    if not storable(text):
         return _NOTHING
     pattern = read_pattern(text, folded=field_type in FOLDED)
-    return _name(pattern, name_parts) if field_type is FieldType.PERSON_NAME else _glob(column, pattern)
+    return _name(pattern, names) if field_type is FieldType.PERSON_NAME else glob(column, pattern)
 
 
-def _glob(column: str, pattern: Pattern) -> Clause:
+def glob(column: str, pattern: Pattern) -> Clause:
     """The pattern as GLOB, which unlike LIKE minds case; with the range of its prefix, for an index."""
     if not pattern:
         return Clause(f"{column} = ''")
@@ -423,7 +469,7 @@ def _glob(column: str, pattern: Pattern) -> Clause:
         end = prefix_end(prefix)
         if end is not None:
             clauses.append(Clause(f"{column} < ?", (end,)))
-    return _all(clauses)
+    return every(clauses)
 
 
 def _glob_part(part: object) -> str:
@@ -443,35 +489,49 @@ def prefix_end(prefix: str) -> str | None:
     return None
 
 
-def _name(pattern: Pattern, name_parts: str) -> Clause:
+def _name(pattern: Pattern, names: Names) -> Clause:
     """A person name, found through its components: any one of them, or where `^` was written, each in its place."""
+    parts = written_parts(pattern)
+    if parts is None:
+        return _NOTHING
+    if not parts:
+        return Clause("patient_name IS NOT NULL")
+    first, *others = parts
+    return names.having(every((first.clause(names.part), *beside(others, names.table))))
+
+
+@dataclass(frozen=True, slots=True)
+class NamePart:
+    """A component that a name must have, and its place from 0; None: any."""
+
+    pattern: Pattern
+    place: int | None
+
+    def clause(self, column: str = "part") -> Clause:
+        """Whether a row of `name_parts` is it."""
+        found = glob(column, self.pattern)
+        if self.place is None:
+            return found
+        return Clause(f"position = ? AND {found.text}", (self.place, *found.parameters), found.depth)
+
+
+def written_parts(pattern: Pattern) -> tuple[NamePart, ...] | None:
+    """The components by which a written name is found: none where every name matches, None where no name does."""
     components = split_pattern(pattern)
     if len(components) == 1:
         if is_open(pattern):
-            return Clause("patient_name IS NOT NULL") if pattern else _NOTHING
-        return _named(name_parts, _glob("part", pattern))
-    placed = [(place, component) for place, component in enumerate(components) if not is_open(component)]
-    if not placed:
-        return Clause("patient_name IS NOT NULL")
-    first, *others = (_placed(place, component) for place, component in placed)
-    same_group = "other.name = name_parts.name AND other.name_group = name_parts.name_group"
-    beside = [
-        Clause(
-            f"EXISTS (SELECT 1 FROM {name_parts} AS other WHERE {same_group} AND {found.text})",  # noqa: S608 - our names
+            return () if pattern else None
+        return (NamePart(pattern, None),)
+    return tuple(NamePart(component, place) for place, component in enumerate(components) if not is_open(component))
+
+
+def beside(parts: Iterable[NamePart], name_parts: str) -> Iterator[Clause]:
+    """Whether these components stand in the same group of the same name as a row of `name_parts`."""
+    for part in parts:
+        found = part.clause()
+        yield Clause(
+            f"EXISTS (SELECT 1 FROM {name_parts} AS other WHERE other.name = name_parts.name"  # noqa: S608 - our names
+            f" AND other.name_group = name_parts.name_group AND {found.text})",
             found.parameters,
             found.depth + 1,
         )
-        for found in others
-    ]
-    return _named(name_parts, _all((first, *beside)))
-
-
-def _placed(place: int, component: Pattern) -> Clause:
-    found = _glob("part", component)
-    return Clause(f"position = ? AND {found.text}", (place, *found.parameters), found.depth)
-
-
-def _named(name_parts: str, found: Clause) -> Clause:
-    """The image sets of the names among whose components one is found."""
-    text = f"patient_name IN (SELECT name FROM {name_parts} AS name_parts WHERE {found.text})"  # noqa: S608 - our names
-    return Clause(text, found.parameters, found.depth + 1)

@@ -21,7 +21,7 @@ from uuid import uuid4
 
 import orjson
 
-from grammar.criteria import And, Comparison, Condition, Not, Operator, Or, SortKey
+from grammar.criteria import And, Comparison, Condition, Not, Operator, Or
 from grammar.fields import BY_NAME, FieldType
 from grammar.values import fold
 from graphql_service.deadlines import NotBrief, is_brief
@@ -48,8 +48,7 @@ from graphql_service.image_set import (
 from graphql_service.instances import Instance
 from graphql_service.matching import FOLDED
 from graphql_service.ordering import place, place_key
-from graphql_service.patterns import split_name
-from graphql_service.stores import instances, sql
+from graphql_service.stores import finding, instances, schema, sql, texts
 from graphql_service.stores.base import METADATA_LIMIT, TAGS, Answer, Capabilities, Columns, Request
 from graphql_service.stores.connections import Connections, transaction
 from graphql_service.stores.sql import COLUMNS, microseconds
@@ -68,27 +67,8 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _ROW: Final = ", ".join((*COLUMNS.values(), "tags"))
 _SUMMARY: Final = "image_set_id, version, created_at, updated_at, last_accessed_at, storage_tier, is_primary, tags"
 _NAMES: Final = tuple(COLUMNS)
-_VERSION, _UPDATED, _PRIMARY, _PATIENT_NAME = map(
-    _NAMES.index, ("version", "updatedAt", "isPrimary", "DICOMPatientName")
-)
-
-#: What the usual searches read, in the order in which they answer: a patient, an accession, a study or a series alone
-#: or with a period; a period alone; everything. Names are found through `name_parts`. The last two also list the
-#: values there are.
-_INDEXES: Final = (
-    ("updated_at", "image_set_id"),
-    ("created_at", "image_set_id"),
-    ("study_at", "image_set_id"),
-    ("patient_id", "updated_at", "image_set_id"),
-    ("patient_id", "created_at", "image_set_id"),
-    ("patient_id", "study_at", "image_set_id"),
-    ("accession_number", "updated_at", "image_set_id"),
-    ("study_id", "updated_at", "image_set_id"),
-    ("study_uid", "updated_at", "image_set_id"),
-    ("series_uid", "updated_at", "image_set_id"),
-    ("patient_name",),
-    ("modality", "updated_at", "image_set_id"),
-    ("body_part", "updated_at", "image_set_id"),
+_VERSION, _UPDATED, _PRIMARY, _PATIENT_NAME, _DESCRIPTION = map(
+    _NAMES.index, ("version", "updatedAt", "isPrimary", "DICOMPatientName", "DICOMStudyDescription")
 )
 
 
@@ -112,9 +92,16 @@ def _create_instances(connection: sqlite3.Connection) -> None:
         instances.create_tables(connection, number)
 
 
+def _create_texts(connection: sqlite3.Connection) -> None:
+    for (number,) in connection.execute("SELECT number FROM datastores").fetchall():
+        schema.create_text_tables(connection, number)
+        schema.renew_indexes(connection, number)
+        texts.remember_all_texts(connection, number)
+
+
 #: The steps from an empty file to today's schema. `PRAGMA user_version` counts those that a file has had; a step that
 #: was ever released never changes.
-MIGRATIONS: tuple[Migration, ...] = (_create_datastores, _create_watermarks, _create_instances)
+MIGRATIONS: tuple[Migration, ...] = (_create_datastores, _create_watermarks, _create_instances, _create_texts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,28 +225,10 @@ class SQLiteStore:
 
     def _read(self, request: Request, columns: str) -> list[Row]:
         """The rows from where the request begins reading, one more than it wants where there are so many."""
-        limit, start = request.limit, request.before if request.backward else request.after
-        keys = sql.read_keys(request.sort, backward=request.backward)
-        begin = None
-        if start is not None:
-            types = (BY_NAME[key.field].type for key in request.sort)
-            begin = (*map(sql.column_value, types, start.values), start.image_set_id)[: len(keys)]
         if is_brief() and _has_pattern(request.where):
             raise NotBrief
-        rows: list[Row] = []
-        order = sql.order_by(keys)
         with self._connections.reading() as connection:
-            number = _number(connection, request.datastore_id)
-            chosen = _first_of_study(number, request.where, request.sort) if request.studies else sql.EVERY_ROW
-            for where in sql.segments(request.where, keys, begin, f"name_parts_{number}"):
-                rows += connection.execute(
-                    f"SELECT {columns} FROM image_sets_{number} AS this WHERE {where.text} AND {chosen.text}"
-                    f" ORDER BY {order} LIMIT ?",
-                    (*where.parameters, *chosen.parameters, limit + 1 - len(rows)),
-                )
-                if len(rows) > limit:
-                    break
-        return rows
+            return finding.read_rows(connection, _number(connection, request.datastore_id), request, columns)
 
     def studies(self, datastore_id: str, study_uids: Sequence[str]) -> Mapping[str, Study]:
         """The studies that exist among those named, by Study Instance UID. Raises DataStoreNotFound."""
@@ -291,12 +260,13 @@ class SQLiteStore:
         """How many image sets or studies, counting no further than `limit`. Raises DataStoreNotFound."""
         with self._connections.reading() as connection:
             number = _number(connection, datastore_id)
-            clause = sql.condition(where, f"name_parts_{number}")
-            found = f"1 FROM image_sets_{number} WHERE {clause.text}"
-            if studies:
-                found = f"DISTINCT study_uid FROM image_sets_{number} WHERE {clause.text} AND study_uid IS NOT NULL"
-            query = f"SELECT count(*) FROM (SELECT {found} LIMIT ?)"
-            return int(connection.execute(query, (*clause.parameters, limit)).fetchone()[0])
+            if not studies:
+                return finding.count_rows(connection, number, where, limit)
+            found = finding.all_rows(connection, number, where)
+            query = (
+                f"SELECT count(*) FROM (SELECT DISTINCT study_uid FROM {found.text} AND study_uid IS NOT NULL LIMIT ?)"
+            )
+            return int(connection.execute(query, (*found.parameters, limit)).fetchone()[0])
 
     def histogram(
         self, datastore_id: str, where: Condition, field: str, step: timedelta
@@ -307,12 +277,12 @@ class SQLiteStore:
         epoch = _EPOCH if BY_NAME[field].type is FieldType.INSTANT else _EPOCH.replace(tzinfo=None)
         with self._connections.reading() as connection:
             number = _number(connection, datastore_id)
-            clause = sql.condition(where, f"name_parts_{number}")
+            found = finding.all_rows(connection, number, where)
             rows = connection.execute(
                 # The remainder has the sign of the time: before 1970 it is counted from the step's end.
-                f"SELECT {column} - (({column} % ?1) + ?1) % ?1 AS start, count(*) FROM image_sets_{number}"
-                f" WHERE {clause.text} AND {column} IS NOT NULL GROUP BY start ORDER BY start",
-                (width, *clause.parameters),
+                f"SELECT {column} - (({column} % ?1) + ?1) % ?1 AS start, count(*) FROM {found.text}"
+                f" AND {column} IS NOT NULL GROUP BY start ORDER BY start",
+                (width, *found.parameters),
             )
             return [(epoch + timedelta(0, 0, start), count) for start, count in rows]
 
@@ -350,9 +320,9 @@ class SQLiteStore:
                 "INSERT INTO datastores (id, name, created_at, updated_at) VALUES (?, ?, ?, ?)",
                 (datastore_id, name, now, now),
             ).lastrowid
-            _create_tables(connection, number)
-            _create_unique_index(connection, number)
-            _create_indexes(connection, number)
+            schema.create_tables(connection, number)
+            schema.create_unique_index(connection, number)
+            schema.create_indexes(connection, number)
             instances.create_tables(connection, number)
             return Datastore(datastore_id, name, created_at=_moment(now), updated_at=_moment(now))
 
@@ -433,8 +403,7 @@ class SQLiteStore:
                 number = _number(connection, datastore_id)
                 if only_empty and not (_is_empty(connection, number) and not instances.has_files(connection, number)):
                     return
-                connection.execute(f"DROP TABLE image_sets_{number}")
-                connection.execute(f"DROP TABLE name_parts_{number}")
+                schema.drop_tables(connection, number)
                 instances.drop_tables(connection, number)
                 connection.execute("DELETE FROM watermarks WHERE number = ?", (number,))
                 connection.execute("DELETE FROM datastores WHERE number = ?", (number,))
@@ -585,16 +554,6 @@ def _has_pattern(where: Condition) -> bool:
             return False
 
 
-def _first_of_study(number: int, where: Condition, sort: tuple[SortKey, ...]) -> sql.Clause:
-    table = f"image_sets_{number}"
-    [columns] = [columns for columns in _INDEXES if columns[0] == COLUMNS["DICOMStudyInstanceUID"]]
-    return sql.first_of_study(where, sort, table, f"name_parts_{number}", _index_name(number, columns))
-
-
-def _index_name(number: int | None, columns: Sequence[str]) -> str:
-    return f"image_sets_{number}_by_{'_and_'.join(columns)}"
-
-
 def _touch(connection: sqlite3.Connection, number: int) -> None:
     now = microseconds(datetime.now(UTC))
     connection.execute("UPDATE datastores SET updated_at = ? WHERE number = ?", (now, number))
@@ -603,36 +562,6 @@ def _touch(connection: sqlite3.Connection, number: int) -> None:
 def _json_list(values: Iterable[str]) -> str:
     """A list of ids as one parameter, without those that no id can be (with a lone surrogate)."""
     return orjson.dumps([value for value in values if read_text(value) is not None]).decode()
-
-
-def _create_tables(connection: sqlite3.Connection, number: int | None) -> None:
-    columns = ", ".join(f"{column} {sql.column_type(BY_NAME[field].type)}" for field, column in COLUMNS.items())
-    connection.execute(f"CREATE TABLE image_sets_{number} ({columns}, tags TEXT NOT NULL)")
-    connection.execute(
-        f"CREATE TABLE name_parts_{number} (name TEXT, name_group INTEGER, position INTEGER, part TEXT,"
-        " PRIMARY KEY (name, name_group, position)) WITHOUT ROWID"
-    )
-
-
-def _create_unique_index(connection: sqlite3.Connection, number: int | None) -> None:
-    connection.execute(f"CREATE UNIQUE INDEX image_sets_{number}_by_id ON image_sets_{number} (image_set_id)")
-
-
-def _create_indexes(connection: sqlite3.Connection, number: int | None) -> None:
-    for columns in _INDEXES:
-        name = _index_name(number, columns)
-        connection.execute(f"CREATE INDEX {name} ON image_sets_{number} ({', '.join(columns)})")
-    connection.execute(f"CREATE INDEX name_parts_{number}_by_part ON name_parts_{number} (part, position)")
-
-
-def _drop_indexes(connection: sqlite3.Connection, number: int) -> None:
-    tables = (f"image_sets_{number}", f"name_parts_{number}")
-    # An index without SQL of its own is a table's primary key.
-    names = connection.execute(
-        "SELECT name FROM sqlite_schema WHERE type = 'index' AND tbl_name IN (?, ?) AND sql IS NOT NULL", tables
-    ).fetchall()
-    for (name,) in names:
-        connection.execute(f"DROP INDEX {name}")
 
 
 def _is_empty(connection: sqlite3.Connection, number: int) -> bool:
@@ -647,7 +576,7 @@ def _fill(
     with transaction(connection):
         if not _is_empty(connection, number):
             raise StoreError("another program has just loaded into this data store; load again")
-        _drop_indexes(connection, number)
+        schema.drop_indexes(connection, number)
         before = connection.total_changes
         stopped: BaseException | None = None
         try:
@@ -657,13 +586,12 @@ def _fill(
         written = connection.total_changes - before
         updated = unchanged = 0
         try:
-            _create_unique_index(connection, number)
+            schema.create_unique_index(connection, number)
         except sqlite3.IntegrityError:
             updated, unchanged = _drop_older(connection, number)
-            _create_unique_index(connection, number)
-        _create_indexes(connection, number)
-        names = connection.execute(f"SELECT DISTINCT patient_name FROM image_sets_{number}")
-        _remember_names(connection, number, (name for (name,) in names))
+            schema.create_unique_index(connection, number)
+        schema.create_indexes(connection, number)
+        texts.remember_all_texts(connection, number)
         _touch(connection, number)
     return LoadResult(written - updated - unchanged, updated, unchanged), stopped
 
@@ -745,7 +673,7 @@ def _merge_batch(connection: sqlite3.Connection, number: int, batch: Sequence[Ro
             (_json_list({row[0] for row in batch}),),
         )
     }
-    names = {row[_PATIENT_NAME] for row in stored.values()}
+    before = list(stored.values())
     changed: dict[str, Row] = {}
     inserted = updated = 0
     for row in batch:
@@ -758,8 +686,7 @@ def _merge_batch(connection: sqlite3.Connection, number: int, batch: Sequence[Ro
             continue
         stored[row[0]] = changed[row[0]] = row
     connection.executemany(_insert(number), changed.values())
-    _remember_names(connection, number, {row[_PATIENT_NAME] for row in changed.values()})
-    _forget_names(connection, number, names)
+    _renew_texts(connection, number, before, changed.values())
     if changed:
         _touch(connection, number)
     return LoadResult(inserted, updated, len(batch) - inserted - updated)
@@ -773,7 +700,7 @@ def _make_studies(
     series = {each for study_uid in studies for each in instances.list_series(connection, number, study_uid)}
     counts: dict[str, tuple[int, int]] = {}
     written: list[Row] = []
-    names: set[str | None] = set()
+    replaced: list[Row] = []
     inserted = unchanged = erased = 0
     for series_uid in sorted(series):
         before = instances.find_made(connection, number, series_uid)
@@ -789,14 +716,13 @@ def _make_studies(
             if old is None:
                 inserted += 1
             else:
-                names.add(old[_PATIENT_NAME])
+                replaced.append(old)
                 row = _next_version(row, now)
             written.append(row)
             instances.note_made(connection, number, series_uid, made, row[_VERSION], row[_UPDATED])
         erased += _erase(connection, number, before)
     connection.executemany(_insert(number), written)
-    _remember_names(connection, number, {row[_PATIENT_NAME] for row in written})
-    _forget_names(connection, number, names)
+    _renew_texts(connection, number, replaced, written)
     for study_uid in studies:
         instances.settle_study(connection, number, study_uid)
     return MakeResult(inserted, len(written) - inserted, unchanged, erased)
@@ -822,9 +748,9 @@ def _erase(connection: sqlite3.Connection, number: int, image_set_ids: Collectio
     """Erases image sets, and answers how many there were."""
     chosen = f"FROM image_sets_{number} WHERE image_set_id IN (SELECT value FROM json_each(?))"
     ids = (_json_list(image_set_ids),)
-    names = {row[0] for row in connection.execute(f"SELECT patient_name {chosen}", ids)}
+    gone = connection.execute(f"SELECT DISTINCT patient_name, description {chosen}", ids).fetchall()
     removed = connection.execute(f"DELETE {chosen}", ids).rowcount
-    _forget_names(connection, number, names)
+    texts.forget_texts(connection, number, {name for name, _ in gone}, {description for _, description in gone})
     instances.forget_made(connection, number, image_set_ids)
     return removed
 
@@ -853,27 +779,14 @@ def _age(row: Row) -> tuple[tuple[bool, int], ...]:
     return tuple((value is not None, value or 0) for value in (row[_VERSION], row[_UPDATED]))
 
 
-def _remember_names(connection: sqlite3.Connection, number: int, names: Iterable[str | None]) -> None:
-    connection.executemany(
-        f"INSERT OR IGNORE INTO name_parts_{number} VALUES (?, ?, ?, ?)",
-        (
-            (name, name_group, position, part)
-            for name in names
-            if name is not None
-            for name_group, parts in enumerate(split_name(name))
-            for position, part in enumerate(parts)
-            if part
-        ),
+def _renew_texts(connection: sqlite3.Connection, number: int, before: Iterable[Row], after: Iterable[Row]) -> None:
+    """Keeps names and descriptions of rows that have been written, and erases those that no row has any more."""
+    old, new = (
+        [{row[column] for row in rows} for column in (_PATIENT_NAME, _DESCRIPTION)]
+        for rows in (tuple(before), tuple(after))
     )
-
-
-def _forget_names(connection: sqlite3.Connection, number: int, names: Iterable[str | None]) -> None:
-    """Erases the parts of those names that no image set has any more."""
-    connection.executemany(
-        f"DELETE FROM name_parts_{number} WHERE name = ?1"
-        f" AND NOT EXISTS (SELECT 1 FROM image_sets_{number} WHERE patient_name = ?1)",
-        ((name,) for name in names if name is not None),
-    )
+    texts.remember_texts(connection, number, *new)
+    texts.forget_texts(connection, number, *(gone - kept for gone, kept in zip(old, new, strict=True)))
 
 
 def read_row(image_set: ImageSet) -> Row:

@@ -160,7 +160,7 @@ def statements(where: Condition, sort: tuple[SortKey, ...], at: Place | None) ->
     """The SQL by which the store reads a page, and the parameters of each statement but the last, how many rows."""
     keys = sql.read_keys(sort, backward=False)
     begin = None if at is None else (*(sql.column_value(key.type, at.values[0]) for key in keys[:1]), at.image_set_id)
-    clauses = list(sql.segments(where, keys, begin, "name_parts_1"))
+    clauses = list(sql.segments(where, keys, begin, sql.Names("name_parts_1")))
     order = sql.order_by(keys)
     text = [f"SELECT {COLUMNS} FROM image_sets_1 WHERE {clause.text} ORDER BY {order} LIMIT ?" for clause in clauses]  # noqa: S608
     return text, [clause.parameters for clause in clauses]
