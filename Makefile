@@ -6,7 +6,7 @@ PORT ?= 8000
 SAMPLE = .imagesets/sample.db
 PORTAL = graphql_service/web/portal
 
-.PHONY: run test client-tests browser-tests bench portal lint schema sample lock clean
+.PHONY: run test client-tests browser-tests bench bench-peers portal lint schema sample lock clean
 
 run: .venv/run.stamp
 	.venv/bin/imagesets serve --store "sqlite:///$(SAMPLE)" --sample --port "$(PORT)"
@@ -41,9 +41,13 @@ portal:
 	npm run --prefix $(PORTAL) --silent build
 
 # What a request costs beside a bare route, on this machine, in some minutes; BENCH="FILE.ndjson --plot bench.png" and the
-# other options are those of the benchmark.
+# other options are those of the benchmark. After `make bench-peers` it asks PostGraphile and plain Strawberry too.
 bench: .venv/test.stamp
 	.venv/bin/python -m tests.benchmarks.service_benchmark --json bench.json $(BENCH)
+
+# PostGraphile and a node that it runs with. Needs npm here and, for `make bench`, a PostgreSQL with initdb, on Linux.
+bench-peers:
+	npm ci --prefix tests/benchmarks/peers --no-audit --no-fund --loglevel=error
 
 lint: .venv/test.stamp
 	.venv/bin/ruff check
