@@ -80,6 +80,7 @@ def test_tests_run_on_what_is_run() -> None:
     [
         ("tests/clients", "@aws-sdk/client-medical-imaging"),
         ("tests/browser", "playwright-core"),
+        ("tests/benchmarks/peers", "postgraphile"),
         ("graphql_service/web/portal", "graphiql"),
     ],
 )

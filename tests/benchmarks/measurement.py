@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -106,6 +107,13 @@ async def measure(server: Server, requests: list[bytes], count: int, into: Measu
     into.rates.append(count / (time.perf_counter() - begun))
     spent = {part: cpu_seconds(each) - before[part] for part, each in server.processes.items()}
     into.cpu.append({part: seconds / count * 1000 for part, seconds in spent.items()})
+
+
+def free_port() -> int:
+    """One that nobody listens on, so that no other benchmark's server is measured by mistake."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        return int(bound.getsockname()[1])
 
 
 @contextmanager

@@ -36,7 +36,7 @@ from grammar.parser import read
 from graphql_service.image_set import ImageSet
 from graphql_service.loading.ndjson import read_lines
 from graphql_service.stores.sqlite import SQLiteStore
-from tests.benchmarks.measurement import CONNECTIONS, Measured, Server, ask, measure, post, running
+from tests.benchmarks.measurement import CONNECTIONS, Measured, Server, ask, free_port, measure, post, running
 from tests.benchmarks.peers import plain_strawberry, postgraphile
 from tests.benchmarks.workloads import (
     NOBODY,
@@ -51,7 +51,6 @@ from tests.benchmarks.workloads import (
 from tests.live import DATASTORE, make_image_sets
 
 OURS, BARE = "the service", "a bare route"
-PORTS = {OURS: 8951, BARE: 8952}
 UNSELECTIVE = ('description like "*contrast*"', "name = Müller*", "modality = MG", "modality = CT and bodyPart = CHEST")
 #: Documents never seen that each server gets in a round.
 FRESH = 128
@@ -162,10 +161,11 @@ def run(store: SQLiteStore, path: Path, folder: Path, given: argparse.Namespace)
     told.write_text(json.dumps({"datastore": DATASTORE, "statements": known}))
     peers = [plain_strawberry, postgraphile] if postgraphile.installed() and not given.alone else []
     with ExitStack() as stack:
-        serve = [program, "serve", "--port", str(PORTS[OURS]), "--store", f"sqlite:///{path}"]
-        bare = [sys.executable, "-m", "tests.benchmarks.bare_route", str(path), str(told), str(PORTS[BARE])]
+        ports = {OURS: free_port(), BARE: free_port()}
+        serve = [program, "serve", "--port", str(ports[OURS]), "--store", f"sqlite:///{path}"]
+        bare = [sys.executable, "-m", "tests.benchmarks.bare_route", str(path), str(told), str(ports[BARE])]
         servers = {
-            name: Server(PORTS[name], {"python": stack.enter_context(running(command, PORTS[name], **environment))})
+            name: Server(ports[name], {"python": stack.enter_context(running(command, ports[name], **environment))})
             for name, command, environment in ((OURS, serve, settings), (BARE, bare, {}))
         }
         servers |= {peer.NAME: stack.enter_context(peer.serving(path)) for peer in peers}

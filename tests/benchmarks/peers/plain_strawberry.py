@@ -24,11 +24,10 @@ from strawberry.asgi import GraphQL
 
 from graphql_service.image_set import read_time
 from tests.benchmarks.bare_route import COLUMNS
-from tests.benchmarks.measurement import Server, running
+from tests.benchmarks.measurement import Server, free_port, running
 from tests.benchmarks.workloads import Question, Surface
 
 NAME = "plain Strawberry"
-PORT = 8954
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -205,9 +204,10 @@ def version() -> str:
 
 @contextmanager
 def serving(path: Path) -> Iterator[Server]:
-    command = [sys.executable, "-m", "tests.benchmarks.peers.plain_strawberry", str(path), str(PORT)]
-    with running(command, PORT) as process:
-        yield Server(PORT, {"python": process})
+    port = free_port()
+    command = [sys.executable, "-m", "tests.benchmarks.peers.plain_strawberry", str(path), str(port)]
+    with running(command, port) as process:
+        yield Server(port, {"python": process})
 
 
 def main() -> None:

@@ -12,13 +12,12 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from tests.benchmarks.bare_route import COLUMNS, node
-from tests.benchmarks.measurement import Server, running
+from tests.benchmarks.measurement import Server, free_port, running
 from tests.benchmarks.peers import postgresql
 from tests.benchmarks.workloads import Question, Surface
 from tests.live import DATASTORE
 
 NAME = "PostGraphile"
-PORT = 8953
 FOLDER = Path(__file__).parent
 MODULES = FOLDER / "node_modules"
 
@@ -79,13 +78,14 @@ def read_rows(path: Path) -> Iterator[tuple[object, ...]]:
 
 @contextmanager
 def serving(path: Path) -> Iterator[Server]:
+    port = free_port()
     with postgresql.running(read_rows(path)) as cluster:
         environment = {
             "DATABASE_URL": cluster.url,
-            "PORT": str(PORT),
+            "PORT": str(port),
             "NODE_ENV": "production",
             "GRAPHILE_ENV": "production",
         }
         command = [str(MODULES / ".bin" / "node"), str(FOLDER / "postgraphile.mjs")]
-        with running(command, PORT, **environment) as process:
-            yield Server(PORT, {"node": process, "PostgreSQL": cluster.process})
+        with running(command, port, **environment) as process:
+            yield Server(port, {"node": process, "PostgreSQL": cluster.process})

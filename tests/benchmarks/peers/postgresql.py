@@ -1,6 +1,7 @@
 """A PostgreSQL of the benchmark's own: made in a temporary folder, reached through a socket there, removed with it."""
 
 import os
+import pwd
 import shutil
 import signal
 import subprocess
@@ -13,15 +14,17 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-#: Where Debian, Red Hat and Homebrew keep the programs of a server, which they leave off the path.
-FOLDERS = ("/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin", "/opt/homebrew/opt/postgresql@*/bin")
+#: Where Debian and Red Hat keep the programs of a server, which they leave off the path.
+FOLDERS = ("usr/lib/postgresql/*/bin", "usr/pgsql-*/bin")
+PROGRAMS = ("initdb", "pg_isready", "postgres", "psql")
 #: The user that is root's stand-in, since PostgreSQL refuses to run as root.
 STAND_IN = "nobody"
 #: Reads alone count: enough memory for all that they touch, and no plan that is compiled for one short read.
 SETTINGS = {"shared_buffers": "1GB", "effective_cache_size": "4GB", "random_page_cost": "1.1", "jit": "off"}
+#: Sort keys that are NOT NULL let PostGraphile compare whole rows behind a cursor, which an index answers.
 TABLE = """
 CREATE TABLE image_sets (
-    image_set_id text PRIMARY KEY, version int NOT NULL, created_at timestamptz, updated_at timestamptz,
+    image_set_id text PRIMARY KEY, version int NOT NULL, created_at timestamptz, updated_at timestamptz NOT NULL,
     storage_tier text, is_primary boolean, patient_id text, patient_name text, birth_date date, sex text,
     study_instance_uid text, study_id text, accession_number text, study_description text, study_date date,
     study_time time, series_instance_uid text, series_number int, modality text)
@@ -44,12 +47,12 @@ class Cluster:
 
 @cache
 def programs() -> Path | None:
-    """The folder of `initdb`, `postgres` and `psql`, of the newest version; None where there is none."""
+    """The folder of a server's programs: those on the path, or else the newest; None where there is none."""
     found = shutil.which("postgres")
-    folders = [Path(found).resolve().parent] if found else []
-    folders += sorted((each for pattern in FOLDERS for each in Path("/").glob(pattern[1:])), key=version, reverse=True)
-    names = ("initdb", "pg_isready", "postgres", "psql")
-    return next((folder for folder in folders if all((folder / name).exists() for name in names)), None)
+    on_path = [Path(found).resolve().parent] if found else []
+    folders = [*on_path, *(folder for pattern in FOLDERS for folder in Path("/").glob(pattern))]
+    whole = [folder for folder in folders if all((folder / name).exists() for name in PROGRAMS)]
+    return whole[0] if whole and whole[0] in on_path else max(whole, key=version, default=None)
 
 
 def version(folder: Path) -> tuple[int, ...]:
@@ -63,12 +66,12 @@ def running(rows: Iterable[tuple[object, ...]]) -> Iterator[Cluster]:
     """A server whose table `image_sets` has these rows, their values in the order of its columns."""
     folder = programs()
     assert folder
-    as_user: dict[str, Any] = {} if os.geteuid() else {"user": STAND_IN, "group": [], "extra_groups": []}
     with TemporaryDirectory(prefix="pg") as home:
-        if as_user:
-            shutil.chown(home, STAND_IN)
-            as_user["group"] = Path(home).stat().st_gid
-        as_user["cwd"] = home
+        as_user: dict[str, Any] = {"cwd": home}
+        if not os.geteuid():
+            account = pwd.getpwnam(STAND_IN)
+            os.chown(home, account.pw_uid, account.pw_gid)
+            as_user |= {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
         data = f"{home}/data"
 
         def run(program: str, *arguments: str, **how: Any) -> None:
