@@ -30,6 +30,7 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
+from types import ModuleType
 from typing import Any
 
 from grammar.parser import read
@@ -37,7 +38,7 @@ from graphql_service.image_set import ImageSet
 from graphql_service.loading.ndjson import read_lines
 from graphql_service.stores.sqlite import SQLiteStore
 from tests.benchmarks.measurement import CONNECTIONS, Measured, Server, ask, free_port, measure, post, running
-from tests.benchmarks.peers import plain_strawberry, postgraphile
+from tests.benchmarks.peers import plain_strawberry, postgraphile, postgresql
 from tests.benchmarks.workloads import (
     NOBODY,
     Requests,
@@ -144,6 +145,16 @@ def load(store: SQLiteStore, source: Path | None, rows: int) -> dict[str, float]
     }
 
 
+def find_peers() -> list[ModuleType]:
+    """The peers that can be asked here: none before `make bench-peers`."""
+    if not postgraphile.installed():
+        return []
+    if postgresql.programs() is None:
+        print(f"{postgraphile.NAME} is left out: no PostgreSQL with initdb and psql is found", file=sys.stderr)
+        return [plain_strawberry]
+    return [plain_strawberry, postgraphile]
+
+
 def run(store: SQLiteStore, path: Path, folder: Path, given: argparse.Namespace) -> dict[str, Any]:
     program = str(Path(sys.executable).with_name("imagesets"))
     settings = {
@@ -159,7 +170,7 @@ def run(store: SQLiteStore, path: Path, folder: Path, given: argparse.Namespace)
     requests[BARE], known = make_statements(store, questions)
     told = folder / "statements.json"
     told.write_text(json.dumps({"datastore": DATASTORE, "statements": known}))
-    peers = [plain_strawberry, postgraphile] if postgraphile.installed() and not given.alone else []
+    peers = [] if given.alone else find_peers()
     with ExitStack() as stack:
         ports = {OURS: free_port(), BARE: free_port()}
         serve = [program, "serve", "--port", str(ports[OURS]), "--store", f"sqlite:///{path}"]
