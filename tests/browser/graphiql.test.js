@@ -24,6 +24,19 @@ test("it opens with a query that runs, and with the search language beside it", 
     assert.deepEqual(await page.evaluate(() => [localStorage.length, sessionStorage.length]), [0, 0]);
   }));
 
+test("on a narrow screen the editor comes first, and the answer below it", () =>
+  open(
+    async (page) => {
+      await run(page);
+      await result(page).getByText('"canonical"').waitFor();
+      const editor = await page.locator(".graphiql-query-editor").boundingBox();
+      const answer = await result(page).boundingBox();
+      assert.ok(editor.x >= 0 && editor.x + editor.width <= 390 && answer.x + answer.width <= 390);
+      assert.ok(answer.y >= editor.y + editor.height);
+    },
+    { width: 390, height: 844 },
+  ));
+
 test("the explorer has the documentation, and dialogs keep to the page's policy", () =>
   open(async (page) => {
     await page.getByRole("button", { name: "Show Documentation Explorer" }).click();

@@ -132,6 +132,74 @@ test("rows of one search never stand among those of another, however late they c
     answer();
   }));
 
+test("who goes back while a search runs sees what the address says", () =>
+  open(async (page) => {
+    await search(page, "modality = CT");
+    const shown = await firstRow(page);
+    let answer;
+    const answered = new Promise((resolve) => (answer = resolve));
+    await page.route("**/graphql", async (route) => {
+      const { query, variables } = route.request().postDataJSON();
+      if (query.startsWith("query ImageSets") && variables.query === "modality = MR") await answered;
+      await route.continue().catch(() => undefined);
+    });
+    await type(page, "modality = MR");
+    await page.keyboard.press("Escape");
+    await page.keyboard.press("Enter");
+    await page.locator('.results-pane[aria-busy="true"]').waitFor();
+    await page.goBack();
+    await becomes(page, "modality = CT");
+    answer();
+    await page.waitForTimeout(300);
+    await settled(page);
+    assert.deepEqual(await firstRow(page), shown);
+    await page.unroute("**/graphql");
+  }));
+
+test("filters write into no text but the one that they were read from", () =>
+  open(async (page) => {
+    await search(page, "modality = CT and sex = F");
+    // A form that stands open when the text changes under it is closed.
+    await search(page, "modality = MR");
+    await press(page, "Modality is MR");
+    await page.evaluate(() => history.back());
+    await page.locator(".filter-editor").waitFor({ state: "detached" });
+    await becomes(page, "modality = CT and sex = F");
+    await chipsAre(page, ["Modality is CT", "Sex is F"]);
+    let look;
+    const looked = new Promise((resolve) => (look = resolve));
+    await page.route("**/graphql", async (route) => {
+      if (route.request().postDataJSON().query.includes("notices {")) await looked;
+      await route.continue().catch(() => undefined);
+    });
+    await type(page, "patient = SUBJECT08701 and modality = MR");
+    await page.keyboard.press("Escape");
+    await page.getByRole("button", { name: "Remove: sex = F" }).click();
+    assert.equal(await query(page), "patient = SUBJECT08701 and modality = MR");
+    look();
+    await chipsAre(page, ["Patient ID is SUBJECT08701", "Modality is MR"]);
+    await page.unroute("**/graphql");
+  }));
+
+test("another operator keeps what is written, and what the form cannot count stands as it is written", () =>
+  open(async (page) => {
+    await search(page, "patient = A17");
+    await press(page, "Patient ID is A17");
+    await page.getByLabel("Value").fill("B 18");
+    await page.getByLabel("Operator").selectOption("in");
+    assert.equal(await page.getByLabel("Value").inputValue(), '"B 18"');
+    await page.getByLabel("Operator").selectOption("=");
+    await press(page, "Apply");
+    await becomes(page, 'patient = "B 18"');
+    for (const text of ["updated between today-0d..today", "updated between today-20000d..today"]) {
+      await search(page, text);
+      await page.locator(".chip .open").click();
+      await press(page, "Apply");
+      await page.locator(".filter-editor").waitFor({ state: "detached" });
+      await becomes(page, text);
+    }
+  }));
+
 test("a filter that is opened and applied as it stands changes nothing", () =>
   open(async (page) => {
     const texts = [
@@ -189,13 +257,16 @@ test("numbers beyond those of JavaScript are shown as they are stored", () =>
     await search(page, "patient = SUBJECT08701 and updated < 2023");
     await page.route("**/graphql", async (route) => {
       const answer = await route.fetch();
-      const body = (await answer.text()).replace('"dicomTags":{', '"dicomTags":{"DICOMLarge":9007199254740993,');
+      const large = '"DICOMLarge":9007199254740993,"DICOMSeriesNumber":9007199254740995,';
+      const body = (await answer.text()).replace('"dicomTags":{', `"dicomTags":{${large}`);
       await route.fulfill({ response: answer, body });
     });
     await page.locator(".row-button").click();
     await page.locator(".drawer .tags").getByText("9007199254740993").waitFor();
+    // GraphQL's own integers have no room for it: what is stored has.
+    await page.locator(".drawer dl:not(.tags)").getByText("9007199254740995").waitFor();
     await settled(page);
-    await page.unroute("**/graphql");
+    await page.unrouteAll({ behavior: "wait" });
   }));
 
 test("image sets that belong to no study are spoken of where studies are shown", () =>
@@ -228,6 +299,14 @@ test("times are on the viewer's clock, and the zone is said", () =>
     },
     { hash: `#q=${encodeURIComponent("patient = SUBJECT08701 and updated < 2023")}` },
   ));
+
+test("a study without a time of day is shown none", () =>
+  open(async (page) => {
+    const { imageSets } = await ask("{ imageSets { nodes { study { date time } } } }");
+    const index = imageSets.nodes.findIndex(({ study }) => study.date && !study.time);
+    assert.ok(index >= 0);
+    assert.equal((await rows(page).nth(index).locator("td").allInnerTexts())[2], imageSets.nodes[index].study.date);
+  }));
 
 test("filters are read from the text, and written into it", () =>
   open(async (page) => {
@@ -280,6 +359,8 @@ test("ranges of dates, relative and from day to day", () =>
     await becomes(page, "updated between today-30d..today");
     await chipsAre(page, ["Updated last 30 days"]);
     await press(page, "Updated last 30 days");
+    await press(page, "Written");
+    await page.getByLabel("Operator").selectOption("not between");
     await press(page, "From – to");
     await page.getByLabel("From", { exact: true }).fill("2024-01-05");
     await page.getByLabel("To", { exact: true }).fill("2024-03-01");
@@ -309,6 +390,8 @@ test("dragging over the chart sets the range, and the rows are those of its bars
       .waitFor({ state: "attached" });
     const { x, y, width, height } = await page.locator(".plot").boundingBox();
     const at = (month) => x + (width * (month + 0.5)) / months.length;
+    await page.mouse.click(at(4), y + height / 2, { button: "right" });
+    assert.equal(await query(page), "");
     await page.mouse.move(at(3), y + height / 2);
     await page.mouse.down();
     await page.mouse.move(at(5), y + height / 2, { steps: 4 });
@@ -351,9 +434,42 @@ test("grouped by study: each study once, with those of its image sets that are f
     { hash: `#q=${encodeURIComponent("name = garcia and modality = MR")}` },
   ));
 
+test("studies are sorted by a menu, and an opened one says in which order its image sets are", () =>
+  open(
+    async (page) => {
+      await press(page, "Sort");
+      await page.getByLabel("Sort by").selectOption("DICOMSeriesNumber");
+      await page.getByLabel("Direction").selectOption("asc");
+      await page.locator(".popover").getByRole("button", { name: "Sort" }).click();
+      await becomes(page, "name = garcia sort seriesNumber asc");
+      await page.locator(".study-head").first().click();
+      await page.locator('.study-body th[aria-sort="ascending"]', { hasText: "Series number" }).waitFor();
+      assert.equal(await page.locator(".study-body th[aria-sort]").count(), 1);
+    },
+    { hash: `#view=studies&q=${encodeURIComponent("name = garcia")}` },
+  ));
+
+test("names that are long fit where studies are narrow", () =>
+  open(
+    async (page) => {
+      await page.route("**/graphql", async (route) => {
+        const answer = await route.fetch();
+        const body = (await answer.text()).replaceAll(/"name":"[^"]*"/g, `"name":"${"Very Long ".repeat(9)}"`);
+        await route.fulfill({ response: answer, body });
+      });
+      await press(page, "Studies");
+      await page.locator(".study-head").first().waitFor();
+      assert.equal(await page.evaluate(() => document.documentElement.scrollWidth), 390);
+      await page.unrouteAll({ behavior: "wait" });
+    },
+    { width: 390, height: 844 },
+  ));
+
 test("columns are chosen, and stay chosen", () =>
   open(async (page) => {
     const heads = () => page.locator(".results-pane > .results th").allInnerTexts();
+    await press(page, "Load more");
+    await counted(page, "1–100 of");
     await press(page, "Columns");
     await page.getByRole("checkbox", { name: "Series number" }).check();
     await page.getByRole("checkbox", { name: "Description" }).uncheck();
@@ -361,6 +477,8 @@ test("columns are chosen, and stay chosen", () =>
     await settled(page);
     const chosen = await heads();
     assert.ok(chosen.includes("Series number") && !chosen.includes("Description"));
+    assert.equal(await rows(page).count(), 100);
+    assert.equal((await firstRow(page)).length, chosen.length);
     await page.reload();
     await settled(page);
     assert.deepEqual(await heads(), chosen);
@@ -466,7 +584,7 @@ test("a query with a problem, from the address, is underlined and said", () =>
       await page.getByText("Mend the search above").waitFor();
       await page.locator("imageset-search .said .fix").click();
       await page.keyboard.press("Enter");
-      await counted(page, "1–1 of 1");
+      await counted(page, "1 image set");
     },
     { hash: `#q=${encodeURIComponent("pateint = SUBJECT08701 and updated < 2023")}` },
   ));
@@ -511,6 +629,18 @@ for (const [code, title] of Object.entries({
     );
   });
 }
+
+test("a service that was not there when the page began is asked again by a search", () =>
+  withPage(
+    `${ADDRESS}/`,
+    async (page) => {
+      await state(page, "NETWORK").waitFor();
+      await page.unroute("**/graphql");
+      await page.locator("imageset-search").getByRole("button", { name: "Search", exact: true }).click();
+      await counted(page, "1–50 of 2,001");
+    },
+    { before: (page) => page.route("**/graphql", (route) => route.abort()), expected: /Failed to load resource/ },
+  ));
 
 for (const [code, status] of [
   ["THROTTLED", 200],
@@ -559,6 +689,7 @@ test("a token is asked for, sent with everything, and kept in memory alone", () 
       await press(page, "Enter a token");
       await page.getByLabel("Access token").fill("wrong");
       await press(page, "Continue");
+      await page.getByText("This token does not let you in.").waitFor();
       await page.getByLabel("Access token").fill(KEY);
       await press(page, "Continue");
       await counted(page, "1–50 of 2,001");
@@ -603,6 +734,10 @@ test("of several data stores one is chosen, and pages are no larger than the ser
       await state(page, "EMPTY").getByText("This data store is empty").waitFor();
       await page.goBack();
       await counted(page, "of 2,001 image sets");
+      // One that is not there is none of those that are.
+      await page.evaluate(() => (location.hash = "#datastore=00000000000000000000000000000000"));
+      await state(page, "DATASTORE_NOT_FOUND").getByText("Choose the one to search.").waitFor();
+      assert.equal(await page.getByLabel("Data store").inputValue(), "");
     },
     { address: CROWDED },
   ));
@@ -610,14 +745,19 @@ test("of several data stores one is chosen, and pages are no larger than the ser
 test("over AWS HealthImaging a search is counted and charted where that is wanted", () =>
   open(
     async (page) => {
-      await page.getByText("Counting reads the whole store.").waitFor();
-      await counted(page, "1–50 of more");
+      await page.getByText("Counting may read the whole store.").waitFor();
+      await counted(page, "The first 50 image sets");
       await search(page, "modality = CT and patient = SUBJECT00007");
       await press(page, "Count and chart this search");
       await page.locator(".plot").waitFor();
       await press(page, "Explain");
       await page.locator(".drawer").getByText("What AWS HealthImaging is asked").waitFor();
       await search(page, "modality = CT sort name");
+      await press(page, "Copy as code");
+      await press(page, "AWS CLI");
+      await page.locator("dialog pre").getByText("cannot be asked this").waitFor();
+      assert.equal(await page.locator("dialog").getByRole("button", { name: "Copy", exact: true }).count(), 0);
+      await page.keyboard.press("Escape");
       await press(page, "Search without the order");
       await becomes(page, "modality = CT");
     },

@@ -17,6 +17,10 @@ export function readAddress(): Address {
   };
 }
 
+export function sameAddress(one: Address, other: Address): boolean {
+  return one.query === other.query && one.view === other.view && one.datastoreId === other.datastoreId;
+}
+
 /** A new entry of the browser's history, but where the address is the same already. */
 export function writeAddress({ query, view, datastoreId }: Address): void {
   const parts = new URLSearchParams();

@@ -19,7 +19,8 @@ export function showCell(field: Field, imageSet: ImageSet): Child {
       return h(
         "time",
         { datetime: text, title: `${text.replace("T", " ")}, on the scanner's clock` },
-        writeWallClock(text),
+        // Where no time is stored, none is shown, though it sorts as 00:00.
+        imageSet.study.time ? writeWallClock(text) : text.slice(0, 10),
       );
     case "PERSON_NAME":
       return showName(text);

@@ -44,7 +44,10 @@ export function completionSource(to: Connection, datastoreId: () => string | nul
       );
       const [first] = offers;
       if (!first || isWritten(offers, query)) return null;
-      return { from: first.utf16Start, to: first.utf16End, options: offers.map(describe), filter: false };
+      // What is said of every value alike says nothing of any.
+      const alike = offers.length > 1 && offers.every(({ description }) => description === first.description);
+      const options = offers.map((offer) => describe(offer, alike ? "" : offer.description));
+      return { from: first.utf16Start, to: first.utf16End, options, filter: false };
     } catch {
       // Without completions one types on; what is wrong with the service is told when it is searched.
       return null;
@@ -57,8 +60,8 @@ function isWritten(offers: readonly Offer[], query: string): boolean {
   return offers.every((offer) => query.slice(offer.utf16Start, offer.utf16End) === offer.insert);
 }
 
-function describe(offer: Offer): Completion {
-  return { label: offer.label, detail: offer.description, type: offer.kind.toLowerCase(), apply: insertInto(offer) };
+function describe(offer: Offer, detail: string): Completion {
+  return { label: offer.label, detail, type: offer.kind.toLowerCase(), apply: insertInto(offer) };
 }
 
 function insertInto(offer: Offer) {

@@ -204,7 +204,7 @@ export class ImagesetSearch extends HTMLElement {
         queryLanguage(),
         history(),
         EditorView.lineWrapping,
-        placeholder(this.getAttribute("placeholder") ?? "patient = …   name like garcia*   modality in (CT, MR)"),
+        placeholder(this.getAttribute("placeholder") ?? "Such as: name = garcia and modality in (CT, MR)"),
         EditorView.contentAttributes.of({
           "aria-label": label,
           "aria-describedby": "said",

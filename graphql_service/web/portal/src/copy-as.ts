@@ -11,6 +11,7 @@ export function openCopyAs(connection: Connection, search: Search): void {
   let asking = new AbortController();
   const code = h("pre", { tabindex: 0, "aria-label": "Code" });
   const note = h("p", { class: "hint" });
+  const copy = copyButton("Copy", () => text);
   const languages: Readonly<Record<string, string>> = { GRAPHQL: "GraphQL", ...SAMPLE_LANGUAGES };
   const tabs = Object.entries(languages).map(([language, name]) =>
     h(
@@ -30,12 +31,7 @@ export function openCopyAs(connection: Connection, search: Search): void {
     ),
     h("div", { class: "segments", role: "group", "aria-label": "Language" }, tabs),
     code,
-    h(
-      "footer",
-      {},
-      note,
-      copyButton("Copy", () => text),
-    ),
+    h("footer", {}, note, copy),
   );
   dialog.addEventListener("close", () => {
     asking.abort();
@@ -47,21 +43,22 @@ export function openCopyAs(connection: Connection, search: Search): void {
     asking = new AbortController();
     for (const tab of tabs) tab.setAttribute("aria-pressed", String(tab.dataset.language === language));
     note.textContent = language === "GRAPHQL" ? `POST it to ${new URL(connection.endpoint, location.href)}` : "";
-    code.classList.remove("wrapped");
     try {
-      text = language === "GRAPHQL" ? writeGraphql(search) : await writeSample(language, asking.signal);
+      if (language === "GRAPHQL") return put(writeGraphql(search), true);
+      const { sample, refused } = await loadSample(connection, search, language, asking.signal);
+      if (sample === null) put(`AWS HealthImaging cannot be asked this. ${refused}`, false);
+      else put(sample, true);
     } catch (error) {
-      if (isAbort(error)) return;
-      text = toApiError(error).message;
+      if (!isAbort(error)) put(toApiError(error).message, false);
     }
-    replace(code, text);
   }
 
-  async function writeSample(language: string, signal: AbortSignal): Promise<string> {
-    const { sample, refused } = await loadSample(connection, search, language, signal);
-    if (sample !== null) return sample;
-    code.classList.add("wrapped");
-    return `AWS HealthImaging cannot be asked this: ${refused}`;
+  /** What is no code, but says why there is none, is not to be copied. */
+  function put(what: string, isCode: boolean): void {
+    text = what;
+    replace(code, what);
+    code.classList.toggle("wrapped", !isCode);
+    copy.hidden = !isCode;
   }
 
   document.body.append(dialog);

@@ -4,6 +4,7 @@ import { type Connection, isAbort } from "./api.ts";
 import { showCell } from "./cells.ts";
 import { copyButton } from "./copying.ts";
 import { type Child, h, replace } from "./elements.ts";
+import { writeWideInteger } from "./export-format.ts";
 import { toApiError } from "./failure.ts";
 import { type Field, type ImageSet, readValue } from "./fields.ts";
 import { writeInstantExactly } from "./moments.ts";
@@ -72,6 +73,7 @@ function fact(host: DetailHost, detail: Detail, field: Field): Child {
   const value = readValue(field, detail);
   const text = String(value ?? "");
   const shown = field.kind === "INSTANT" && value ? writeInstantExactly(text) : showCell(field, detail);
+  if (field.kind === "INTEGER" && value === null) return writeWideInteger(detail.dicomTags[field.name]) || shown;
   if (!value) return shown;
   const search = () => host.search(`${field.short} = ${writeValue(text)}`);
   const copied = field.kind === "ID" || field.kind === "UID";
@@ -109,13 +111,21 @@ function tags(detail: Detail): HTMLElement {
   const names = Object.keys(detail.dicomTags).sort();
   if (!names.length) return h("p", { class: "hint" }, "The store keeps no tags of it.");
   const show = (value: unknown) => (typeof value === "string" ? value : JSON.stringify(value));
-  const list = names.map((name) => [h("dt", {}, name), h("dd", { class: "mono" }, show(detail.dicomTags[name]))]);
+  const list = names.map((name) => [
+    h("dt", {}, breakable(name)),
+    h("dd", { class: "mono" }, show(detail.dicomTags[name])),
+  ]);
   return h(
     "div",
     {},
     h("dl", { class: "tags" }, list),
     copyButton("Copy as JSON", () => JSON.stringify(detail.dicomTags, null, 2)),
   );
+}
+
+/** A keyword that breaks between its words where it must. */
+function breakable(keyword: string): readonly Child[] {
+  return keyword.split(/(?<=[a-z])(?=[A-Z])/).flatMap((word, index) => (index ? [h("wbr"), word] : [word]));
 }
 
 function metadata(connection: Connection, imageSet: ImageSet, signal: AbortSignal): HTMLElement {

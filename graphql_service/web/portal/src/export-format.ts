@@ -59,7 +59,7 @@ function cell(field: Field, imageSet: Exported): string {
 }
 
 /** GraphQL's integers have 32 bits, the language's 64: what lies between is left to the stored tags. */
-function writeWideInteger(stored: unknown): string {
+export function writeWideInteger(stored: unknown): string {
   const digits = rawNumber(stored);
   if (digits === null || !/^-?\d+$/.test(digits)) return "";
   return BigInt.asIntN(64, BigInt(digits)) === BigInt(digits) ? digits : "";

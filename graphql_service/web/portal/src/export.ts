@@ -32,7 +32,7 @@ export class Exporter {
     replace(this.element, text, bar, stop);
     this.element.hidden = false;
     const tell = (rows: number, more = "") => {
-      text.textContent = `Exported ${rows.toLocaleString("en")}${totalWords(count)}${more}`;
+      text.textContent = `Exported ${rows.toLocaleString("en")}${totalWords(count, rows)}${more}`;
       if (bar.hasAttribute("max")) bar.value = rows;
     };
     let rows = 0;
@@ -75,8 +75,9 @@ function message(error: unknown): string {
   return `${toApiError(error).message} Nothing was saved.`;
 }
 
-function totalWords(count: Count | null): string {
-  if (!count) return "";
+function totalWords(count: Count | null, rows: number): string {
+  // Of how many it will be nothing is known once there are as many as were counted.
+  if (!count || (count.precision !== "EXACT" && rows >= count.value)) return "";
   return ` of ${count.precision === "EXACT" ? "" : "more than "}${count.value.toLocaleString("en")}`;
 }
 

@@ -14,6 +14,8 @@ export interface Remedies {
 interface Advice {
   readonly title: string;
   readonly advice: string;
+  /** Where the service's own words are for programs, and add nothing for a person. */
+  readonly alone?: boolean;
   readonly remedy?: keyof Remedies;
   readonly label?: string;
 }
@@ -24,6 +26,7 @@ const ADVICE: Readonly<Record<string, Advice>> = {
   UNAUTHENTICATED: {
     title: "Sign in to search",
     advice: "This service wants an access token. Whoever runs it can give you one.",
+    alone: true,
     remedy: "signIn",
     label: "Enter a token",
   },
@@ -55,6 +58,7 @@ const ADVICE: Readonly<Record<string, Advice>> = {
   DATASTORE_NOT_FOUND: {
     title: "Which data store?",
     advice: "Choose the one to search.",
+    alone: true,
     remedy: "chooseDatastore",
     label: "Choose a data store",
   },
@@ -87,14 +91,14 @@ export function toApiError(error: unknown): ApiError {
 
 /** The state that stands in place of results. Where the service says how long to wait, it waits and tries again. */
 export function describeFailure(error: ApiError, remedies: Remedies): HTMLElement {
-  const { title, advice, remedy, label } = ADVICE[error.code] ?? OTHER;
+  const { title, advice, alone, remedy, label } = ADVICE[error.code] ?? OTHER;
   const button = remedy && h("button", { type: "button", class: "primary", onclick: () => remedies[remedy]() }, label);
   const element = h(
     "div",
     { class: "state failure", role: "alert", "data-code": error.code },
     h("h2", {}, title),
-    h("p", {}, error.message),
-    advice && h("p", { class: "hint" }, advice),
+    !alone && h("p", {}, error.message),
+    advice && h("p", { class: alone ? "" : "hint" }, advice),
     button,
   );
   if (error.retryAfter !== null && button && remedy === "retry") {

@@ -10,6 +10,8 @@ import { type Popover, openPopover } from "./popover.ts";
 import { addCondition, removeCondition, replaceCondition } from "./query-text.ts";
 
 export interface FilterBarHost {
+  /** What stands in the search box now. */
+  text(): string;
   /** Puts a text into the search box and searches it. */
   search(text: string): void;
   check(condition: string): Promise<string | null>;
@@ -22,6 +24,8 @@ export class FilterBar {
   readonly #add = h("button", { type: "button", class: "chip add", "aria-haspopup": "dialog" }, "+ Filter");
   readonly #addDate = h("button", { type: "button", class: "chip add", "aria-haspopup": "dialog" }, "+ Date range");
   #fields: readonly Field[] = [];
+  /** The text that was read, and what was read from it. */
+  #text = "";
   #standing: Conditions | null = null;
   #popover: Popover | null = null;
 
@@ -39,11 +43,17 @@ export class FilterBar {
   /** Shows the filters of a text that has been analysed; of one with problems, nothing can be shown. */
   show(text: string, analysis: Analysis | null): void {
     const canonical = analysis?.canonical ?? null;
+    const focused = [...this.element.querySelectorAll("button")].indexOf(document.activeElement as HTMLButtonElement);
+    // A form is for the text that it was opened on alone.
+    if (text !== this.#text) this.#popover?.close();
+    this.#text = text;
     this.#standing = canonical === null ? null : readConditions(text, canonical, this.#fields);
     const disabled = canonical === null || this.#fields.length === 0;
     this.#add.disabled = disabled;
     this.#addDate.disabled = disabled;
     replace(this.element, this.#chips(), this.#add, this.#addDate, this.#note(analysis));
+    // Who was here with the keyboard stays here.
+    if (focused >= 0) [...this.element.querySelectorAll("button")].at(focused)?.focus();
   }
 
   /** What the filters stand in and the conditions of it, for other ways to write the text. */
@@ -105,12 +115,19 @@ export class FilterBar {
     this.#popover = openPopover(anchor, index === null ? "Add a filter" : "Edit the filter", form);
   }
 
+  /** Whether the chips are of an older text than the one in the box: then what they would write is none of it. */
+  #isStale(): boolean {
+    return this.#host.text() !== this.#text;
+  }
+
   #write(index: number | null, condition: string): void {
+    if (this.#isStale()) return;
     const text = this.#standing?.text ?? "";
     this.#host.search(index === null ? addCondition(text, condition) : replaceCondition(text, index, condition));
   }
 
   #remove(index: number): void {
+    if (this.#isStale()) return;
     this.#host.search(removeCondition(this.#standing?.text ?? "", index));
     this.#add.focus();
   }

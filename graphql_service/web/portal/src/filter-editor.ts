@@ -120,29 +120,37 @@ function showValues(
   const values = h("div", { class: "row" });
   const operator = h(
     "select",
-    { "aria-label": "Operator", onchange: () => showInputs([]) },
+    { "aria-label": "Operator", onchange: () => showInputs(kept()) },
     operators.map((each) => h("option", { value: each, selected: each === standing }, operatorWords(each, field))),
   );
   const list = h("datalist", { id: "filter-values" });
   const chosen = () => operator.value as Operator;
   // What the inputs held at first: as long as they do, the values are those that stood there, to the letter.
   let first: readonly string[] = [];
+  let listed = standing.endsWith("in");
   const inputs = () => [...values.querySelectorAll<HTMLInputElement | HTMLSelectElement>("input, select")];
 
+  /** What is written, for another operator. */
+  function kept(): readonly string[] {
+    const written = inputs().map((each) => each.value);
+    return listed ? splitList(written[0] ?? "") : written.filter(Boolean);
+  }
+
   function showInputs(given: readonly string[]): void {
+    listed = chosen().endsWith("in");
     const choices = CHOICES[field.kind];
     if (chosen().endsWith("null")) replace(values);
     else if (choices && !chosen().endsWith("in")) replace(values, h("span", {}, "Value"), select(choices, given[0]));
     else if (chosen().endsWith("between")) {
       replace(values, h("span", {}, "Between"), input(given[0], "From"), h("span", {}, "and"), input(given[1], "To"));
     } else replace(values, h("span", {}, label(chosen())), input(write(given), "Value", hint(chosen(), field)));
-    first = inputs().map((each) => each.value);
   }
 
-  const write = (given: readonly string[]) => (chosen().endsWith("in") ? writeList(given) : given[0]);
+  const write = (given: readonly string[]) => (listed ? writeList(given) : given[0]);
 
   replace(body, h("label", { class: "row" }, h("span", {}, "Operator"), operator), values, list);
   showInputs(filter?.values ?? []);
+  first = inputs().map((each) => each.value);
   void suggest?.(field).then((found) =>
     replace(
       list,
@@ -157,7 +165,7 @@ function showValues(
     const spaced = filter?.values.some((value) => value !== value.trim());
     const given = spaced ? written : written.map((value) => value.trim());
     if (given.every((value) => !value)) return null;
-    if (!chosen().endsWith("in")) return { field, operator: chosen(), values: given };
+    if (!listed) return { field, operator: chosen(), values: given };
     return { field, operator: chosen(), values: splitList(given[0] ?? "") };
   };
 }
@@ -193,7 +201,7 @@ function input(value = "", name = "Value", placeholder = ""): HTMLInputElement {
     "aria-label": name,
     autocomplete: "off",
     spellcheck: "false",
-    autofocus: true,
+    "data-focus": true,
   });
 }
 

@@ -182,14 +182,14 @@ export function writeRelative(field: Field, { count, unit }: Relative): Filter {
   return { field, operator: "between", values: [`today-${count}${unit}`, "today"] };
 }
 
-/** A filter that `writeRelative` has written, or one as good. */
+/** A filter that `writeRelative` has written, or one as good, of as many units as the form takes. */
 export function readRelative({ operator, values }: Filter): Relative | null {
   const [from = "", to = ""] = values;
   const found =
     operator === ">="
-      ? /^now-(\d+)(min|h)$/.exec(from)
+      ? /^now-([1-9]\d{0,3})(min|h)$/.exec(from)
       : operator === "between" && to === "today"
-        ? /^today-(\d+)(d|w|mo|y)$/.exec(from)
+        ? /^today-([1-9]\d{0,3})(d|w|mo|y)$/.exec(from)
         : null;
   return found ? { count: Number(found[1]), unit: found[2] as Relative["unit"] } : null;
 }

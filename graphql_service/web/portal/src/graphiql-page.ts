@@ -194,7 +194,8 @@ if (container) {
         fetcher,
         storage,
         plugins: [languagePlugin],
-        visiblePlugin: languagePlugin,
+        // On a narrow screen the editor comes first.
+        visiblePlugin: matchMedia("(max-width: 760px)").matches ? undefined : languagePlugin,
         defaultQuery: EXAMPLE,
         variables: EXAMPLE_VARIABLES,
         defaultEditorToolsVisibility: "variables",

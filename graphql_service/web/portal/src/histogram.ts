@@ -1,14 +1,17 @@
 // How many image sets there are over time, as bars. Dragging over them, or arrows and Enter, chooses a range of dates.
 
 import { h, replace, svg } from "./elements.ts";
+import type { Field } from "./fields.ts";
 import { writeDay } from "./moments.ts";
 import type { Bucket, Interval } from "./search.ts";
 
 export interface HistogramHost {
-  choose(from: string, to: string): void;
+  choose(field: Field, from: string, to: string): void;
 }
 
 const HEIGHT = 64;
+/** Fewer bars would be as wide as walls: empty ones stand beside them. */
+const FEWEST = 12;
 
 /** The interval whose bars are neither too few nor too many for what lies between these days. */
 export function fitInterval(buckets: readonly Bucket[]): Interval {
@@ -22,6 +25,7 @@ export function fitInterval(buckets: readonly Bucket[]): Interval {
 export class Histogram {
   readonly element = h("section", { class: "histogram", "aria-label": "Image sets over time" });
   readonly #host: HistogramHost;
+  #field: Field | null = null;
   #buckets: readonly Bucket[] = [];
   #interval: Interval = "MONTH";
   #bars: SVGRectElement[] = [];
@@ -35,20 +39,29 @@ export class Histogram {
     this.#host = host;
   }
 
+  /** Another search runs: what stands there is not of it. */
+  wait(): void {
+    this.element.setAttribute("aria-busy", "true");
+  }
+
   /** Instead of bars: why there are none, maybe with a button. */
   note(...content: (Node | string)[]): void {
+    this.element.removeAttribute("aria-busy");
     this.#bars = [];
     replace(this.element, h("p", { class: "hint" }, content));
   }
 
-  show(label: string, interval: Interval, found: readonly Bucket[]): void {
+  show(field: Field, interval: Interval, found: readonly Bucket[]): void {
+    const { label } = field;
+    this.#field = field;
     this.#interval = interval;
-    this.#buckets = fillGaps(found, interval);
+    this.#buckets = widen(fillGaps(found, interval), interval);
     this.#range = null;
+    this.#dragging = false;
     const count = this.#buckets.length;
     const most = Math.max(...this.#buckets.map((bucket) => bucket.count));
     const [first, last] = [this.#buckets[0], this.#buckets.at(-1)];
-    if (!first || !last) return this.note(`No image set has a date here (${label.toLowerCase()}).`);
+    if (!first || !last) return this.note(`No chart: none of these image sets has this date (${label}).`);
     const height = ({ count: bars }: Bucket) => (bars ? Math.max(2, (bars / most) * HEIGHT) : 0);
     this.#bars = this.#buckets.map((bucket, index) =>
       svg("rect", { x: index + 0.08, width: 0.84, y: HEIGHT - height(bucket), height: height(bucket) }),
@@ -82,6 +95,7 @@ export class Histogram {
     );
     const atLeast = this.#buckets.some((bucket) => bucket.precision === "AT_LEAST");
     const title = `${label}, by ${interval.toLowerCase()}${atLeast ? " (at least so many)" : ""}`;
+    this.element.removeAttribute("aria-busy");
     replace(
       this.element,
       h("div", { class: "scale" }, h("span", {}, title), h("span", {}, `most: ${most.toLocaleString("en")}`)),
@@ -112,6 +126,7 @@ export class Histogram {
   }
 
   #press(event: PointerEvent, plot: HTMLElement): void {
+    if (event.button !== 0) return; // the context menu's
     plot.setPointerCapture(event.pointerId);
     this.#dragging = true;
     const place = this.#at(event, plot);
@@ -140,7 +155,7 @@ export class Histogram {
     if (!this.#range) return;
     const [low, high] = [Math.min(...this.#range), Math.max(...this.#range)];
     const [from, to] = [this.#buckets[low], this.#buckets[high]];
-    if (from && to) this.#host.choose(from.from, to.to);
+    if (this.#field && from && to) this.#host.choose(this.#field, from.from, to.to);
   }
 
   #key(event: KeyboardEvent, plot: HTMLElement): void {
@@ -181,7 +196,7 @@ function fillGaps(found: readonly Bucket[], interval: Interval): readonly Bucket
   const filled: Bucket[] = [];
   for (const bucket of found) {
     for (let last = filled.at(-1); last && filled.length <= 10_000; last = filled.at(-1)) {
-      const from = nextDay(last.to);
+      const from = moveDay(last.to, 1);
       if (from >= bucket.from) break;
       filled.push({ from, to: lastDay(from, interval), count: 0, precision: bucket.precision });
     }
@@ -190,8 +205,27 @@ function fillGaps(found: readonly Bucket[], interval: Interval): readonly Bucket
   return filled;
 }
 
-function nextDay(day: string): string {
-  return writeUtcDay(new Date(Date.parse(`${day}T00:00:00Z`) + 86_400_000));
+/** With empty buckets at both ends, as long as there are few; at the ends of the calendar at one alone. */
+function widen(buckets: readonly Bucket[], interval: Interval): readonly Bucket[] {
+  const wide = [...buckets];
+  while (wide.length && wide.length < FEWEST) {
+    const empty = { count: 0, precision: "EXACT" } as const;
+    const last = wide.at(-1)?.to ?? "";
+    const from = moveDay(last, 1);
+    const to = moveDay(wide[0]?.from ?? "", -1);
+    if (from > last) wide.push({ ...empty, from, to: lastDay(from, interval) });
+    if (to > "0001") wide.unshift({ ...empty, from: firstDay(to, interval), to });
+  }
+  return wide;
+}
+
+function moveDay(day: string, by: 1 | -1): string {
+  return writeUtcDay(new Date(Date.parse(`${day}T00:00:00Z`) + by * 86_400_000));
+}
+
+function firstDay(last: string, interval: Interval): string {
+  if (interval === "DAY") return last;
+  return interval === "MONTH" ? `${last.slice(0, 7)}-01` : `${last.slice(0, 4)}-01-01`;
 }
 
 function lastDay(first: string, interval: Interval): string {

@@ -26,7 +26,7 @@ export function openPopover(anchor: HTMLElement, label: string, ...content: read
   const resized = new ResizeObserver(() => place(element, anchor));
   resized.observe(element);
   const target =
-    element.querySelector<HTMLElement>("[autofocus]") ?? element.querySelector<HTMLElement>("input, select, button");
+    element.querySelector<HTMLElement>("[data-focus]") ?? element.querySelector<HTMLElement>("input, select, button");
   target?.focus();
   return { element, close: () => element.isConnected && element.hidePopover() };
 }

@@ -1,15 +1,19 @@
 // How the portal looks, kept by the browser: columns and colours. Nothing of a search or a patient is ever stored.
 
-import { DEFAULT_COLUMNS } from "./fields.ts";
+import { DEFAULT_COLUMNS, type Field, inColumnOrder } from "./fields.ts";
 
 export type Theme = "system" | "light" | "dark";
 
 const COLUMNS = "imagesets.columns";
 const THEME = "imagesets.theme";
 
-export function readColumns(): readonly string[] {
+/** The columns that are chosen, in their order; one at least. */
+export function readColumns(fields: readonly Field[]): readonly Field[] {
   const stored = read(COLUMNS)?.split(" ").filter(Boolean);
-  return stored?.length ? stored : DEFAULT_COLUMNS;
+  const chosen = stored?.length ? stored : DEFAULT_COLUMNS;
+  const all = inColumnOrder(fields);
+  const columns = all.filter((field) => chosen.includes(field.name));
+  return columns.length ? columns : all.slice(0, 1);
 }
 
 export function writeColumns(columns: readonly string[]): void {

@@ -25,6 +25,7 @@ export class ResultsTable {
   readonly #body = h("tbody");
   readonly #rows = new Map<HTMLTableRowElement, ImageSet>();
   #columns: readonly Field[] = [];
+  #sort: readonly SortKey[] = [];
 
   constructor(host: TableHost) {
     this.#host = host;
@@ -46,7 +47,15 @@ export class ResultsTable {
     this.showSort(sort);
   }
 
+  /** Shows the same rows in other columns. */
+  showColumns(columns: readonly Field[]): void {
+    this.#columns = columns;
+    this.showSort(this.#sort);
+    for (const [row, imageSet] of this.#rows) replace(row, this.#cells(imageSet));
+  }
+
   showSort(sort: readonly SortKey[]): void {
+    this.#sort = sort;
     replace(
       this.#head,
       this.#columns.map((field) => this.#header(field, sort.length ? sort : [DEFAULT_SORT])),
@@ -55,11 +64,7 @@ export class ResultsTable {
 
   append(imageSets: readonly ImageSet[]): void {
     const rows = imageSets.map((imageSet) => {
-      const row = h(
-        "tr",
-        {},
-        this.#columns.map((field, index) => this.#cell(field, index, imageSet)),
-      );
+      const row = h("tr", {}, this.#cells(imageSet));
       this.#rows.set(row, imageSet);
       return row;
     });
@@ -73,6 +78,10 @@ export class ResultsTable {
 
   focus(imageSet: ImageSet): void {
     for (const [row, shown] of this.#rows) if (shown.id === imageSet.id) row.querySelector("button")?.focus();
+  }
+
+  #cells(imageSet: ImageSet): readonly HTMLTableCellElement[] {
+    return this.#columns.map((field, index) => this.#cell(field, index, imageSet));
   }
 
   #cell(field: Field, index: number, imageSet: ImageSet): HTMLTableCellElement {

@@ -3,7 +3,7 @@
 import { ApiError, type Connection, ask, isAbort } from "./api.ts";
 import { parseExactly, parseToShow } from "./exact-json.ts";
 import type { Exported } from "./export-format.ts";
-import { IMAGE_SET, type ImageSet } from "./fields.ts";
+import { type Field, IMAGE_SET, type ImageSet } from "./fields.ts";
 
 /** A search as it is asked: the text, its data store, the zone that its dates are read in. */
 export interface Search {
@@ -191,6 +191,18 @@ export async function loadSample(to: Connection, search: Search, language: strin
   type Answer = { searchAnalysis: { sample: string | null; plan: Explanation["plan"] } };
   const { sample, plan } = (await ask<Answer>(to, SAMPLE, { ...search, language }, signal)).searchAnalysis;
   return { sample, refused: plan?.refused ?? "The search has problems." };
+}
+
+const VALUES = `query Values($query: String!, $position: Int!, $datastoreId: ID) {
+  searchCompletions(query: $query, position: $position, datastoreId: $datastoreId) { label kind }
+}`;
+
+/** Values that a data store has of a field, where the service completes them. */
+export async function loadValues(to: Connection, field: Field, datastoreId: string | null): Promise<readonly string[]> {
+  const query = `${field.short} = `;
+  type Answer = { searchCompletions: readonly { label: string; kind: string }[] };
+  const { searchCompletions } = await ask<Answer>(to, VALUES, { query, position: query.length, datastoreId });
+  return searchCompletions.filter(({ kind }) => kind === "VALUE").map(({ label }) => label);
 }
 
 export interface Datastore {

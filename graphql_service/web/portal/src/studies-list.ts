@@ -1,10 +1,11 @@
 // Results grouped by study: one line a study, which opens to those of its image sets that the search finds.
 
+import { isAbort } from "./api.ts";
 import { showName } from "./cells.ts";
 import { h, replace } from "./elements.ts";
 import type { Field, ImageSet } from "./fields.ts";
 import { toApiError } from "./failure.ts";
-import { ResultsTable, type TableHost } from "./results-table.ts";
+import { ResultsTable, type SortKey, type TableHost } from "./results-table.ts";
 import type { Page, Study } from "./search.ts";
 
 export interface StudiesHost extends TableHost {
@@ -25,6 +26,7 @@ export class StudiesList {
   readonly #host: StudiesHost;
   readonly #tables = new Set<ResultsTable>();
   #columns: readonly Field[] = [];
+  #sort: readonly SortKey[] = [];
 
   constructor(host: StudiesHost) {
     this.#host = host;
@@ -32,8 +34,15 @@ export class StudiesList {
 
   begin(fields: readonly Field[]): void {
     this.#columns = COLUMNS.flatMap((name) => fields.filter((field) => field.name === name));
+    this.#sort = [];
     this.#tables.clear();
     this.element.replaceChildren();
+  }
+
+  /** The image sets in each study are in the order of the search. */
+  showSort(sort: readonly SortKey[]): void {
+    this.#sort = sort;
+    for (const table of this.#tables) table.showSort(sort);
   }
 
   append(studies: readonly Study[]): void {
@@ -86,7 +95,7 @@ export class StudiesList {
 
   async #load(study: Study, body: HTMLElement): Promise<void> {
     const table = new ResultsTable(this.#host);
-    table.begin(this.#columns, []);
+    table.begin(this.#columns, this.#sort);
     const note = h("p", { class: "hint", role: "status" }, "Loading…");
     replace(body, h("p", { class: "hint uid" }, `Study ${study.instanceUid}`), table.element, note);
     this.#tables.add(table);
@@ -111,6 +120,8 @@ export class StudiesList {
           rest > 0 && `${rest} more of this study ${rest === 1 ? "does" : "do"} not meet the search.`,
         );
       } catch (error) {
+        // Another search takes the place of this one.
+        if (isAbort(error)) return;
         const again = h("button", { type: "button", class: "quiet", onclick: () => void more(after) }, "Try again");
         return replace(note, toApiError(error).message, " ", again);
       }
