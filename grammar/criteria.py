@@ -28,6 +28,9 @@ class Operator(StrEnum):
     BETWEEN = "between"
     EXISTS = "exists"
 
+    # That of Enum is written in Python, and searches are kept by what they are.
+    __hash__ = str.__hash__
+
 
 class Span(NamedTuple):
     """A stretch of the query text: code points from 0, `end` exclusive."""

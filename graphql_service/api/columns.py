@@ -24,7 +24,8 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _TIERS: Final = frozenset(tier.name for tier in StorageTier)
 
 
-def _keep(values: Sequence[Any], _: str) -> Iterable[object]:
+def keep(values: Sequence[Any], _: str) -> Iterable[object]:
+    """The values as they are."""
     return values
 
 
@@ -74,7 +75,7 @@ _DAY: Final = _each(_write_day)
 COLUMNS: Final[Mapping[str, Mapping[str, tuple[str, Make]]]] = {
     "ImageSet": {
         "id": ("imageSetId", lambda values, datastore_id: encode_keys("ImageSet", datastore_id, values)),
-        "imageSetId": ("imageSetId", _keep),
+        "imageSetId": ("imageSetId", keep),
         "datastoreId": ("imageSetId", lambda values, datastore_id: repeat(datastore_id, len(values))),
         "version": ("version", _ints),
         "createdAt": ("createdAt", _INSTANT),
@@ -82,19 +83,19 @@ COLUMNS: Final[Mapping[str, Mapping[str, tuple[str, Make]]]] = {
         "lastAccessedAt": ("lastAccessedAt", _INSTANT),
         "storageTier": ("storageTier", _tiers),
         "isPrimary": ("isPrimary", _truths),
-        "dicomTags": (TAGS, _keep),
+        "dicomTags": (TAGS, keep),
     },
     "PatientAttributes": {
-        "patientId": ("DICOMPatientId", _keep),
-        "name": ("DICOMPatientName", _keep),
+        "patientId": ("DICOMPatientId", keep),
+        "name": ("DICOMPatientName", keep),
         "birthDate": ("DICOMPatientBirthDate", _DAY),
-        "sex": ("DICOMPatientSex", _keep),
+        "sex": ("DICOMPatientSex", keep),
     },
     "StudyAttributes": {
-        "instanceUid": ("DICOMStudyInstanceUID", _keep),
-        "studyId": ("DICOMStudyId", _keep),
-        "accessionNumber": ("DICOMAccessionNumber", _keep),
-        "description": ("DICOMStudyDescription", _keep),
+        "instanceUid": ("DICOMStudyInstanceUID", keep),
+        "studyId": ("DICOMStudyId", keep),
+        "accessionNumber": ("DICOMAccessionNumber", keep),
+        "description": ("DICOMStudyDescription", keep),
         "date": ("DICOMStudyDateAndTime", _DAY),
         # There may be a time without a date, and at midnight both look the same in the column of both.
         "time": (TAGS, _clocks),
@@ -102,9 +103,9 @@ COLUMNS: Final[Mapping[str, Mapping[str, tuple[str, Make]]]] = {
         "instanceCount": ("DICOMNumberOfStudyRelatedInstances", _ints),
     },
     "SeriesAttributes": {
-        "instanceUid": ("DICOMSeriesInstanceUID", _keep),
+        "instanceUid": ("DICOMSeriesInstanceUID", keep),
         "number": ("DICOMSeriesNumber", _ints),
-        "modality": ("DICOMSeriesModality", _keep),
-        "bodyPart": ("DICOMSeriesBodyPart", _keep),
+        "modality": ("DICOMSeriesModality", keep),
+        "bodyPart": ("DICOMSeriesBodyPart", keep),
     },
 }

@@ -48,7 +48,7 @@ from strawberry.types.arguments import convert_arguments
 
 from graphql_service import searching
 from graphql_service.api.arguments import check_cursors, make_search, written_argument
-from graphql_service.api.columns import COLUMNS
+from graphql_service.api.columns import COLUMNS, keep
 from graphql_service.api.context import Context
 from graphql_service.api.errors import describe_error
 from graphql_service.api.resolvers import Query
@@ -367,6 +367,8 @@ class _Compiler:
             raise _NotCovered
         field, make = COLUMNS[kind.name][name]
         self._fields[field] = None
+        if make is keep:
+            return lambda found: found.page.columns.values[field]
         return lambda found: make(found.page.columns.values[field], found.datastore_id)
 
     def _object(self, kind: GraphQLObjectType, nodes: list[FieldNode]) -> _Read:

@@ -435,7 +435,8 @@ def _equal(field_type: FieldType, column: str, operands: Sequence[object], names
 def storable(value: object) -> bool:
     """Whether a column may hold the value: no NUL, no lone surrogate, at most 64 bits."""
     if isinstance(value, str):
-        return "\0" not in value and not any("\ud800" <= character <= "\udfff" for character in value)
+        surrogates = not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value)
+        return not surrogates and "\0" not in value
     return isinstance(value, int) and _LOWEST <= value <= _HIGHEST
 
 
