@@ -1,25 +1,46 @@
 """What the service counts, for Prometheus: one name each, labelled by words of our own and never by what anybody sent.
 
-Whoever does a thing counts it here; `web` shows the counts. The only user of prometheus_client.
+Whoever does a thing counts it here; `web` shows the counts. Where several workers serve, each counts in files of a
+folder that all of them read, so that any of them shows what all have counted. The only user of prometheus_client.
 """
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
+from pathlib import Path
 from typing import Final
 
-from prometheus_client import CONTENT_TYPE_LATEST, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    REGISTRY,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    generate_latest,
+    values,
+)
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 from graphql_service.errors import ServiceError
 
 _SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 _SIZES: Final = (0, 1, 10, 50, 100, 500, 1_000, 5_000, 10_000, 100_000)
 
+#: Where the library, and so every worker, looks for the folder; and the worker's number.
+_FOLDER: Final = "PROMETHEUS_MULTIPROC_DIR"
+_WORKER: Final = "IMAGESETS_WORKER_NUMBER"
+
+if _number := os.environ.get(_WORKER):
+    # Files by number, not by process: whoever takes a worker's place goes on counting where it ended.
+    values.ValueClass = values.MultiProcessValue(lambda: _number)  # type: ignore[no-untyped-call]
+
 REQUESTS: Final = Counter("imagesets_requests", "HTTP requests answered.", ["path", "method", "status"])
-IN_FLIGHT: Final = Gauge("imagesets_requests_in_flight", "Requests being worked on.")
+IN_FLIGHT: Final = Gauge("imagesets_requests_in_flight", "Requests being worked on.", multiprocess_mode="livesum")
 OPERATION_SECONDS: Final = Histogram(
     "imagesets_operation_seconds",
     "From the request to its answer, by GraphQL root field or HealthImaging operation, and store.",
@@ -69,5 +90,19 @@ def _store_seconds(store: str, outcome: str) -> Histogram:
 
 
 def expose() -> tuple[bytes, str]:
-    """Every count in Prometheus's text format, and its media type."""
-    return generate_latest(), CONTENT_TYPE_LATEST
+    """Every count in Prometheus's text format, of all workers where there are several, and its media type."""
+    registry = REGISTRY
+    if _FOLDER in os.environ:
+        registry = CollectorRegistry()
+        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    return generate_latest(registry), CONTENT_TYPE_LATEST
+
+
+def worker_environment(folder: Path, number: int) -> Mapping[str, str]:
+    """What a worker's environment must say, before it imports this module, for it to count with the others."""
+    return {_FOLDER: str(folder), _WORKER: str(number)}
+
+
+def end_worker(folder: Path, number: int) -> None:
+    """A worker has ended: what it counted stays, what it had in hand goes."""
+    mark_process_dead(number, str(folder))  # type: ignore[no-untyped-call]

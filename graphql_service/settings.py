@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Final, TypeAlias
@@ -16,6 +16,8 @@ from graphql_service.errors import SettingError
 
 #: No page holds more.
 PAGE_LIMIT: Final = 500
+#: No more processes serve.
+WORKERS_LIMIT: Final = 64
 _CALLS_LIMIT: Final = 100_000
 _SECONDS_LIMIT: Final = 3_600
 _LIMITS_LIMIT: Final = 1_000_000_000
@@ -89,7 +91,7 @@ class Settings:
     `suggestions` (of names, in GraphQL's errors) and `graphiql` may be off. `documents`: a folder of GraphQL documents
     that are asked for by their ids, or nothing; `documents_only`: no other is answered. `audit_log`: a file, `-` for
     standard output, or nothing; `audit_ids`: with every image set's id. `log_level`: from which level on the log is
-    written. `traces`: whether requests are told to OpenTelemetry.
+    written. `traces`: whether requests are told to OpenTelemetry. `workers`: how many processes serve.
     """
 
     store: str = field(default_factory=default_store)
@@ -118,6 +120,7 @@ class Settings:
     audit_ids: bool = False
     log_level: str = "info"
     traces: bool = False
+    workers: int = 1
     limits: Limits = field(default_factory=Limits)
 
 
@@ -139,6 +142,27 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
     if settings.documents_only and not settings.documents:
         raise SettingError("IMAGESETS_DOCUMENTS must be set where IMAGESETS_DOCUMENTS_ONLY is on")
     return settings
+
+
+def share_of(settings: Settings, number: int) -> Settings:
+    """The settings of one of the workers, from 0 on: what holds for all requests together is shared out among them.
+
+    Raises SettingError where there is too little to share.
+    """
+
+    def share(key: str, whole: int) -> int:
+        if whole < settings.workers:
+            raise SettingError(
+                f"{key} is shared out among the workers (IMAGESETS_WORKERS): it must be at least {settings.workers},"
+                f" as many as they are; it is {whole}"
+            )
+        return whole // settings.workers + (number < whole % settings.workers)
+
+    limits = replace(settings.limits, requests=share("IMAGESETS_MAX_REQUESTS", settings.limits.requests))
+    if settings.store.startswith("sqlite:"):
+        return replace(settings, limits=limits)
+    rate = share("IMAGESETS_HEALTHIMAGING_RATE", settings.healthimaging_rate)
+    return replace(settings, limits=limits, healthimaging_rate=rate)
 
 
 def is_secure(url: str) -> bool:
@@ -242,5 +266,6 @@ _READERS: Final[Mapping[str, _Reader]] = {
     "audit_log": _matching("-|/.+", "an absolute path, or - for standard output"),
     "audit_ids": _read_switch,
     "traces": _read_switch,
+    "workers": _count(WORKERS_LIMIT),
     "log_level": _matching("info|warning|error", "info, warning or error"),
 }

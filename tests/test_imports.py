@@ -58,7 +58,7 @@ OWNERS = {
     "starlette": ("graphql_service.healthimaging.server", "graphql_service.web"),
     "strawberry": ("graphql_service.api",),
     "structlog": ("graphql_service.web.telemetry",),
-    "uvicorn": ("graphql_service.cli.commands",),
+    "uvicorn": ("graphql_service.cli.serving",),
 }
 
 

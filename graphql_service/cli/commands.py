@@ -10,8 +10,6 @@ import errno
 import json
 import os
 import shlex
-import signal
-import socket
 import sys
 from base64 import b64encode
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -36,6 +34,7 @@ from graphql_service.cli.explanation import draw_problem, explain_as_code, expla
 from graphql_service.cli.keys import keys
 from graphql_service.cli.pages import find_datastore, read_pages
 from graphql_service.cli.results import DATA_FORMATS, OutputConsole, printable, write_datastores, write_table
+from graphql_service.cli.serving import serve as run_service
 from graphql_service.errors import (
     DataStoreNotFound,
     InvalidArgument,
@@ -50,7 +49,7 @@ from graphql_service.loading.ndjson import read_lines
 from graphql_service.paging import DEFAULT_PAGE, Page
 from graphql_service.sample import DATASTORE_ID, DATASTORE_NAME, open_sample
 from graphql_service.searching import Inquiry
-from graphql_service.settings import is_loopback, read_settings
+from graphql_service.settings import WORKERS_LIMIT, is_loopback, read_settings
 from graphql_service.stores import open_embedded, open_store
 from graphql_service.stores.base import Store
 from graphql_service.stores.sqlite import SQLiteStore
@@ -67,7 +66,6 @@ _STDIN: Final = "-"
 _HEALTHIMAGING: Final = "healthimaging:"
 #: So many refused lines or files of a source are named; the others are counted.
 _NAMED: Final = 20
-_GRACE_SECONDS: Final = 5
 _QUERY_TO_TRY: Final = "patient = SUBJECT08701"
 
 
@@ -654,16 +652,18 @@ def schema() -> None:
 @click.option(
     "--allow-anonymous", is_flag=True, help="Let anybody search, from other machines too (IMAGESETS_AUTH=none)."
 )
-def serve(*, host: str, port: int, url: str | None, with_sample: bool, allow_anonymous: bool) -> None:
+@click.option(
+    "--workers",
+    type=click.IntRange(1, WORKERS_LIMIT),
+    metavar="N",
+    help="Serve in so many processes, one for each core at most; else IMAGESETS_WORKERS, else one.",
+)
+def serve(
+    *, host: str, port: int, url: str | None, with_sample: bool, allow_anonymous: bool, workers: int | None
+) -> None:
     """Serve GraphQL over HTTP until Ctrl-C."""
-    # GraphQL and the web server are slow to import.
-    import uvicorn
-
-    from graphql_service.web.app import create_app
-    from graphql_service.web.telemetry import configure_log
-
     settings = read_settings(os.environ)
-    settings = replace(settings, store=url or settings.store)
+    settings = replace(settings, store=url or settings.store, workers=workers or settings.workers)
     if settings.auth == "none" and not (allow_anonymous or is_loopback(host)):
         raise SettingError(
             f"IMAGESETS_AUTH is none, and on {host} other machines can ask: set it to keys or oidc, or say"
@@ -672,30 +672,9 @@ def serve(*, host: str, port: int, url: str | None, with_sample: bool, allow_ano
     if with_sample:
         with closing(_open_embedded(url, create=True)) as embedded:
             _load_sample(embedded)
-    with closing(_open_store(url)) as store, _listen(host, port) as listener:
-        app = create_app(store, settings)
-        config = uvicorn.Config(
-            app,
-            http="h11",
-            # No access log: a GET's address holds its query, and a query holds a patient's values.
-            access_log=False,
-            log_config=None,
-            server_header=False,
-            ws="none",
-            proxy_headers=True,
-            forwarded_allow_ips=list(settings.trusted_proxies),
-            root_path=settings.root_path,
-            # What is running ends by its own deadline.
-            timeout_graceful_shutdown=settings.limits.request_seconds + _GRACE_SECONDS,
-        )
-        configure_log(settings.log_level)
-        _welcome(listener, settings.store, with_sample=with_sample)
-        # uvicorn ends with the signal that stopped it: the store is to be closed then, too.
-        signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))
-        try:
-            uvicorn.Server(config).run(sockets=[listener])
-        except KeyboardInterrupt:
-            _say("Stopped.")
+    with _naming_option(url):
+        run_service(host, port, settings, partial(_welcome, settings.store, with_sample=with_sample))
+    _say("Stopped.")
 
 
 def _load_sample(store: SQLiteStore) -> None:
@@ -706,21 +685,8 @@ def _load_sample(store: SQLiteStore) -> None:
             _load(store, DATASTORE_ID, stream, DATASTORE_NAME)
 
 
-def _listen(host: str, port: int) -> socket.socket:
-    try:
-        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        listener = socket.create_server((host, port), family=family, backlog=2_048)
-        # Without it each answer waits 40 ms for the client's acknowledgement; connections inherit it.
-        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return listener
-    except OSError as error:
-        reason = "it is in use; take another with --port" if error.errno == errno.EADDRINUSE else error.strerror
-        raise click.ClickException(f"cannot listen on {host} port {port}: {reason}") from error
-
-
-def _welcome(listener: socket.socket, store: str, *, with_sample: bool) -> None:
+def _welcome(store: str, host: str, port: int, *, with_sample: bool) -> None:
     """What to open, and a query to try."""
-    host, port = listener.getsockname()[:2]
     address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
     query = _QUERY_TO_TRY if with_sample else "modality = CT sort updated desc"
     document = f'{{ imageSets(query: "{query}") {{ edges {{ node {{ imageSetId patient {{ name }} }} }} }} }}'

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -27,9 +28,12 @@ from graphql_service.web.readiness import Readiness
 from graphql_service.web.service import Load, Service
 
 
-def create_app(store: Store, settings: Settings) -> Starlette:
-    """The application over a store that its caller opens and closes. Raises SettingError."""
-    audit = Audit(settings.audit_log, with_ids=settings.audit_ids)
+def create_app(store: Store, settings: Settings, audit_turns: Path | None = None) -> Starlette:
+    """The application over a store that its caller opens and closes. Raises SettingError.
+
+    `audit_turns` is the file by which the workers of one service take turns at the audit log.
+    """
+    audit = Audit(settings.audit_log, with_ids=settings.audit_ids, turns=audit_turns)
     tracing = None
     if settings.traces:
         # An extra, which need not be installed.

@@ -7,12 +7,15 @@ What cannot be written here is not answered.
 from __future__ import annotations
 
 import errno
+import fcntl
+import mmap
 import os
 import select
 import stat
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -25,6 +28,8 @@ from graphql_service.errors import AuditError, SettingError
 
 #: How long a line may wait to be written.
 SECONDS: Final = 5.0
+#: How long to wait before looking again whether another process has written.
+_TURN_SECONDS: Final = 0.0002
 
 _STDOUT: Final = "-"
 
@@ -36,16 +41,24 @@ class Audit:
     owner alone. Without a target nothing is written. `with_ids` names every image set, not only their number. Lines are
     handed to the operating system, which writes them to the disk in its own time.
 
+    Several processes that write to one target, each with an Audit of its own, name the same file as `turns`: by it they
+    take turns, so that lines stay whole. The system ends the turn of a process that ends.
+
     `may_block` says that writing may have to wait, for whoever reads a pipe: SECONDS at most.
     """
 
-    def __init__(self, target: str, *, with_ids: bool = False) -> None:
+    def __init__(self, target: str, *, with_ids: bool = False, turns: Path | None = None) -> None:
         self._path = Path(target) if target not in ("", _STDOUT) else None
         self._with_ids = with_ids
         self._lock = threading.Lock()
         self._descriptor = 1 if target == _STDOUT else None
-        # Whether the last line was written in part: what follows must not become part of it.
-        self._torn = False
+        self._turns = None if turns is None else os.open(turns, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        # One byte, which all who take turns see: whether the last line was written in part. What follows must not
+        # become part of it.
+        self._torn: bytearray | mmap.mmap = bytearray(1)
+        if self._turns is not None:
+            os.ftruncate(self._turns, 1)
+            self._torn = mmap.mmap(self._turns, 1)
         if self._path is not None:
             try:
                 self._descriptor = self._open()
@@ -69,10 +82,12 @@ class Audit:
         lines = b"".join(
             orjson.dumps(who | self._describe(reading), option=orjson.OPT_APPEND_NEWLINE) for reading in readings
         )
+        deadline = time.monotonic() + SECONDS
         if not self._lock.acquire(timeout=SECONDS):
-            raise AuditError("the audit log is not read fast enough, so nothing is answered")
+            raise _unread()
         try:
-            self._append(b"\n" + lines if self._torn else lines)
+            with self._take_turn(deadline):
+                self._append(lines)
         except OSError as error:
             raise AuditError(f"the audit log cannot be written ({error.strerror}), so nothing is answered") from error
         finally:
@@ -82,7 +97,28 @@ class Audit:
         """Give up the file."""
         if self._path is not None and self._descriptor is not None:
             os.close(self._descriptor)
-        self._descriptor = None
+        if self._turns is not None:
+            os.close(self._turns)
+        self._descriptor = self._turns = None
+
+    @contextmanager
+    def _take_turn(self, deadline: float) -> Iterator[None]:
+        """Keeps other processes from writing. Raises AuditError where one of them has not done so in time."""
+        if self._turns is None:
+            yield
+            return
+        while True:
+            try:
+                fcntl.flock(self._turns, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise _unread() from None
+                time.sleep(_TURN_SECONDS)
+        try:
+            yield
+        finally:
+            fcntl.flock(self._turns, fcntl.LOCK_UN)
 
     def _describe(self, reading: Reading) -> dict[str, object]:
         described: dict[str, object] = {
@@ -103,8 +139,10 @@ class Audit:
         if self._path is not None and self._has_moved():
             self._begin_anew()
         assert self._descriptor is not None
+        if self._torn[0]:
+            lines = b"\n" + lines
         deadline = time.monotonic() + SECONDS
-        self._torn = True
+        self._torn[0] = True
         while lines:
             size = len(lines)
             if self.may_block:
@@ -112,7 +150,7 @@ class Audit:
                 self._wait_for_room(deadline)
                 size = select.PIPE_BUF
             lines = lines[os.write(self._descriptor, lines[:size]) :]
-        self._torn = False
+        self._torn[0] = False
 
     def _wait_for_room(self, deadline: float) -> None:
         assert self._descriptor is not None
@@ -126,7 +164,9 @@ class Audit:
         assert self._descriptor is not None
         fresh = self._open()
         os.close(self._descriptor)
-        self._descriptor, self._torn = fresh, False
+        self._descriptor = fresh
+        if os.fstat(fresh).st_size == 0:
+            self._torn[0] = False
 
     def _has_moved(self) -> bool:
         assert self._path is not None
@@ -143,6 +183,10 @@ class Audit:
         opened = os.fstat(descriptor)
         self._identity = opened.st_dev, opened.st_ino
         return descriptor
+
+
+def _unread() -> AuditError:
+    return AuditError("the audit log is not read fast enough, so nothing is answered")
 
 
 def _write_time(moment: datetime) -> str:

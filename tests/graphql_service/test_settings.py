@@ -1,10 +1,11 @@
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from graphql_service.errors import SettingError
-from graphql_service.settings import Settings, default_store, read_settings
+from graphql_service.settings import Limits, Settings, default_store, read_settings, share_of
 
 
 def test_without_variables_the_store_is_in_the_users_data_folder() -> None:
@@ -113,3 +114,21 @@ def test_any_other_issuer_is_refused(issuer: str) -> None:
     ) as refused:
         read_settings({"IMAGESETS_OIDC_ISSUER": issuer})
     assert "secret" not in str(refused.value)
+
+
+def test_workers_share_what_holds_for_all_requests_together() -> None:
+    settings = replace(read_settings({"IMAGESETS_WORKERS": "3"}), limits=Limits(requests=64))
+    shares = [share_of(replace(settings, store="healthimaging://us-east-1"), number) for number in range(3)]
+    assert [each.limits.requests for each in shares] == [22, 21, 21]
+    assert [each.healthimaging_rate for each in shares] == [9, 8, 8]
+    assert share_of(settings, 0) == replace(settings, limits=Limits(requests=22))
+
+
+def test_too_little_to_share_is_refused_by_its_name() -> None:
+    settings = Settings(store="healthimaging://us-east-1", workers=3, healthimaging_rate=2)
+    with pytest.raises(SettingError) as refused:
+        share_of(settings, 0)
+    assert str(refused.value) == (
+        "IMAGESETS_HEALTHIMAGING_RATE is shared out among the workers (IMAGESETS_WORKERS): it must be at least 3,"
+        " as many as they are; it is 2"
+    )

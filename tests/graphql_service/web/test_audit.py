@@ -1,8 +1,11 @@
+import fcntl
 import json
 import os
 import resource
 import signal
 import stat
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -112,9 +115,11 @@ def test_what_cannot_be_written_down_is_not_answered(store: SQLiteStore, tmp_pat
     assert client.post("/graphql", **asked).status_code == 200
 
 
-def test_a_line_that_was_written_in_part_does_not_spoil_the_next(tmp_path: Path) -> None:
+@pytest.mark.parametrize("other", [False, True])
+def test_a_line_that_was_written_in_part_does_not_spoil_the_next(tmp_path: Path, *, other: bool) -> None:
     path = tmp_path / "audit.log"
-    audit = Audit(str(path))
+    turns = tmp_path / "turns"
+    audit, next_audit = (Audit(str(path), turns=turns) for _ in range(2))
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
@@ -124,8 +129,9 @@ def test_a_line_that_was_written_in_part_does_not_spoil_the_next(tmp_path: Path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
         signal.signal(signal.SIGXFSZ, ignored)
-    audit.write([NAMED], **WHO)
+    (next_audit if other else audit).write([NAMED], **WHO)
     audit.close()
+    next_audit.close()
     torn, whole = path.read_text().splitlines()
     assert len(torn) == 100
     assert json.loads(whole)["principal"] == "radiology"
@@ -150,6 +156,38 @@ def test_a_pipe_that_nobody_reads_is_not_waited_for_for_ever(
         if len(client.post("/graphql", **asked).json().get("data", {})) == 20:
             break
     os.close(reader)
+
+
+def test_those_who_write_to_one_pipe_take_turns(tmp_path: Path) -> None:
+    """A pipe takes 4,096 bytes at once, and these lines are longer."""
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    reading = ThreadPoolExecutor(1).submit(path.read_bytes)
+    many = replace(NAMED, image_set_ids=tuple(f"{number:032}" for number in range(400)))
+    audits = [Audit(str(path), with_ids=True, turns=tmp_path / "turns") for _ in range(2)]
+
+    def write(audit: Audit) -> None:
+        for _ in range(40):
+            audit.write([many, NAMED], **WHO)
+        audit.close()
+
+    with ThreadPoolExecutor(2) as writers:
+        list(writers.map(write, audits))
+    written = [json.loads(line)["imageSets"] for line in reading.result().splitlines()]
+    assert written == [400, 1] * 80
+
+
+def test_who_never_ends_a_turn_keeps_the_others_from_answering(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("graphql_service.web.audit.SECONDS", 0.1)
+    audit = Audit(str(tmp_path / "audit.log"), turns=tmp_path / "turns")
+    with (tmp_path / "turns").open() as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(AuditError) as refused:
+            audit.write([NAMED], **WHO)
+    assert str(refused.value) == "the audit log is not read fast enough, so nothing is answered"
+    audit.write([NAMED], **WHO)
+    audit.close()
+    assert len(lines(tmp_path / "audit.log")) == 1
 
 
 def test_a_full_disk_is_no_audit() -> None:
