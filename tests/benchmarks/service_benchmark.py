@@ -1,7 +1,7 @@
 """What a request costs beside a bare route that runs the same SQL, in the same minutes on the same machine. Not a test.
 
     python -m tests.benchmarks.service_benchmark [FILE.ndjson] [--rows 100000] [--rounds 5] [--gate RATIO] [--alone]
-        [--json FILE.json] [--plot FILE.png]
+        [--workers 2] [--json FILE.json] [--plot FILE.png]
 
 FILE holds one ImageSetsMetadataSummary a line; without one, as many image sets are made as `--rows` says. The service
 runs as it is deployed: access by key, limits, audit and metrics on. `workloads.py` says what is asked for: W1, one
@@ -11,8 +11,8 @@ Strawberry are asked too, but for `--alone`. Nothing is measured before all have
 Servers get requests in turn, as many each (plain Strawberry a quarter), round after round; a figure is the median of
 the rounds. CPU is that of the server's processes for one request, PostgreSQL's too, so that what else the machine does
 counts for little. Beside these: searches that no filter narrows much, documents never seen before, reading queries,
-loading. `--gate` ends with status 1 where W2 costs more than so many times the bare route's W2; `--plot` needs
-matplotlib.
+loading; and what several `--workers` answer beside one (0 leaves that out). `--gate` ends with status 1 where W2 costs
+more than so many times the bare route's W2; `--plot` needs matplotlib.
 """
 
 import argparse
@@ -39,6 +39,7 @@ from graphql_service.loading.ndjson import read_lines
 from graphql_service.stores.sqlite import SQLiteStore
 from tests.benchmarks.measurement import CONNECTIONS, Measured, Server, ask, free_port, measure, post, running
 from tests.benchmarks.peers import plain_strawberry, postgraphile, postgresql
+from tests.benchmarks.scaling import Workers, measure_workers, show_workers
 from tests.benchmarks.workloads import (
     NOBODY,
     Requests,
@@ -187,6 +188,18 @@ def run(store: SQLiteStore, path: Path, folder: Path, given: argparse.Namespace)
         found = asyncio.run(compare(servers, requests, given.rounds, given.requests))
         unselective = asyncio.run(measure_unselective(servers[OURS], surfaces[OURS]))
         fresh = asyncio.run(measure_fresh(servers, surfaces, given.rounds))
+        scaled = {}
+        if given.workers:
+            port = free_port()
+            several = [program, "serve", "--store", f"sqlite:///{path}", "--port", str(port)]
+            several += ["--workers", str(given.workers)]
+            scaled = measure_workers(
+                Workers(1, servers[OURS].processes["python"], ports[OURS]),
+                Workers(given.workers, stack.enter_context(running(several, port, **settings)), port),
+                requests[OURS],
+                given.rounds,
+                given.requests,
+            )
     return {
         "workloads": {
             name: {"rows": sizes[name], **{server: each.told() for server, each in measured.items()}}
@@ -194,6 +207,7 @@ def run(store: SQLiteStore, path: Path, folder: Path, given: argparse.Namespace)
         },
         "unselective": unselective,
         "documents never seen": fresh,
+        "workers": scaled,
         "peers": {peer.NAME: peer.version() for peer in peers},
     }
 
@@ -215,6 +229,7 @@ def show(result: dict[str, Any]) -> None:
         print(f"{name}: CPU {each['cpu_ms']:.2f} ms, median {each['p50_ms']:.1f} ms at {CONNECTIONS} at once")
     for name, each in result["documents never seen"].items():
         print(f"a document never seen, {name}: CPU {each['cpu_ms']:.2f} ms{show_parts(each)}")
+    show_workers(result["workers"])
     print(f"a query never seen is read in {result['reading']['us']:.0f} µs")
     loaded = result["loading"]
     print(
@@ -269,6 +284,7 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=800, help="of each server and workload, in a round")
     parser.add_argument("--json", type=Path, help="where to write the figures")
     parser.add_argument("--plot", type=Path, help="where to draw them")
+    parser.add_argument("--workers", type=int, default=2, help="how many to measure beside one; 0 for none")
     parser.add_argument("--alone", action="store_true", help="leave out the peers, where they are installed")
     parser.add_argument("--gate", type=float, help="the most that W2 may cost, in bare routes")
     given = parser.parse_args()
