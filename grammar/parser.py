@@ -38,12 +38,13 @@ from grammar.criteria import (
     disjunction,
     negation,
 )
-from grammar.fields import SPELLINGS, Field, find_field
+from grammar.fields import SPELLINGS, Field, FieldType, find_field
 from grammar.periods import date_condition, find_zone, is_relative
 from grammar.problems import MAX_PROBLEMS, Fix, Problem, QueryError, Refused, did_you_mean, near_names
 from grammar.reading import (
     MAX_LENGTH,
     Literal,
+    Style,
     read_bare,
     read_comparison,
     read_list,
@@ -54,6 +55,9 @@ from grammar.recovery import Surprise, Token, diagnose, straighten
 
 MAX_DEPTH: Final = 16
 MAX_COMPARISONS: Final = 50
+
+#: A name of two parts as lists show it, with nothing that has a meaning in quotes.
+_LISTED_NAME: Final = re.compile(r"""\s*([^,^"\\\s][^,^"\\]*?)\s*,\s*([^,^"\\\s][^,^"\\]*?)\s*""")
 
 #: Every fix is tried before it is offered, as far as this many characters can be read again in good time.
 MAX_MENDED: Final = 6_000
@@ -434,7 +438,7 @@ class _Builder:
     def _joined(self, rule: str, tree: _Node) -> Condition:
         parts = [child for child in tree.children if isinstance(child, Tree)]
         mixed = next((part for part in parts if rule == "disjunction" and part.data == "conjunction"), None)
-        if mixed is not None and not self.notices:
+        if mixed is not None and all(notice.code != "mixed_and_or" for notice in self.notices):
             # The connective that comes second is where the eye stumbles.
             connective = _token((tree if mixed is parts[0] else mixed).children[1])
             span = _span(connective)
@@ -467,6 +471,8 @@ class _Builder:
         literals = self._literals(values, whole_list=whole_list)
         if field is None or literals is None:
             return Everything()
+        if field.type is FieldType.PERSON_NAME:
+            self.notices += filter(None, map(_notice_comma, literals))
         try:
             return read_comparison(field, word, literals, operator)
         except Refused as refused:
@@ -555,6 +561,18 @@ def _literal(token: LarkToken) -> Literal:
     # A plain str: lark's tokens compare slowly, and criteria outlive them.
     text, start = str(token), token.start_pos or 0
     return read_quoted(text, start) if token.type == "STRING" else read_bare(text, start)
+
+
+def _notice_comma(literal: Literal | None) -> Problem | None:
+    """That a name stands there as lists show it, `García, Ada`, which is one part of a stored name."""
+    if literal is None or literal.style is not Style.QUOTED or not isinstance(literal.value, str):
+        return None
+    found = _LISTED_NAME.fullmatch(literal.value)
+    if found is None:
+        return None
+    stored, (start, end) = f'"{found[1]}^{found[2]}"', literal.span
+    message = f"a comma is part of a name here; family and given name are parted by ^, as in {stored}"
+    return Problem("name_with_comma", message, start, end, (), (stored,), Fix(start, end, stored))
 
 
 def _unknown(code: str, message: str, name: LarkToken) -> Problem:

@@ -69,6 +69,7 @@ CODES: Final[dict[str, str]] = {
     "too_many_comparisons": "more than 50 comparisons",
     "too_many_values": "more than 200 values in a list",
     "mixed_and_or": "a notice: and and or meet without parentheses",
+    "name_with_comma": "a notice: a name as in `García, Ada`, stored as `García^Ada`",
 }
 
 

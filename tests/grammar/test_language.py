@@ -171,6 +171,21 @@ def test_mixed_connectives_are_noticed_where_the_second_kind_stands() -> None:
     assert read("sex = F or (sex = M and modality = CT)").notices == ()
 
 
+def test_a_name_as_lists_show_it_is_noticed_and_mended() -> None:
+    query = 'sex = F and name = "García, Ada" sort name'
+    [notice] = read(query).notices
+    assert (notice.code, query[notice.start : notice.end]) == ("name_with_comma", '"García, Ada"')
+    assert notice.fix is not None
+    assert notice.fix.apply(query) == 'sex = F and name = "García^Ada" sort name'
+    assert read(notice.fix.apply(query)).notices == ()
+    unlike = ('name = "García^Ada, B"', 'name = "García,"', 'name = ", Ada"', 'name = "Doe, Ann, B"', 'description = "a, b"')
+    assert [notice for query in (*unlike, 'name = "de la Cruz"') for notice in read(query).notices] == []
+    assert [each.code for each in read('name in ("A, B", "C, D") or sex = F and sex = M').notices] == [
+        "mixed_and_or", "name_with_comma", "name_with_comma",
+    ]  # fmt: skip
+    assert read("name = $it", {"it": "García, Ada"}).notices == ()
+
+
 def test_an_unknown_zone_is_refused() -> None:
     with pytest.raises(ValueError, match="Mars/Olympus"):
         parse("updated = 2024", time_zone="Mars/Olympus")
