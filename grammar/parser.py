@@ -560,7 +560,10 @@ _VALUE_TOKENS: Final = frozenset({"WORD", "STAR", "BY", "ASC", "DESC", "STRING",
 def _literal(token: LarkToken) -> Literal:
     # A plain str: lark's tokens compare slowly, and criteria outlive them.
     text, start = str(token), token.start_pos or 0
-    return read_quoted(text, start) if token.type == "STRING" else read_bare(text, start)
+    if token.type != "STRING":
+        return read_bare(text, start)
+    # A quote that was put where one is missing stands nowhere.
+    return read_quoted(text, start)._replace(span=_span(token))
 
 
 def _notice_comma(literal: Literal | None) -> Problem | None:

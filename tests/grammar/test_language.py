@@ -178,7 +178,13 @@ def test_a_name_as_lists_show_it_is_noticed_and_mended() -> None:
     assert notice.fix is not None
     assert notice.fix.apply(query) == 'sex = F and name = "García^Ada" sort name'
     assert read(notice.fix.apply(query)).notices == ()
-    unlike = ('name = "García^Ada, B"', 'name = "García,"', 'name = ", Ada"', 'name = "Doe, Ann, B"', 'description = "a, b"')
+    unlike = (
+        'name = "García^Ada, B"',
+        'name = "García,"',
+        'name = ", Ada"',
+        'name = "Doe, Ann, B"',
+        'description = "a, b"',
+    )
     assert [notice for query in (*unlike, 'name = "de la Cruz"') for notice in read(query).notices] == []
     assert [each.code for each in read('name in ("A, B", "C, D") or sex = F and sex = M').notices] == [
         "mixed_and_or", "name_with_comma", "name_with_comma",
@@ -212,6 +218,7 @@ TEXTS = st.lists(PIECES, max_size=25).flatmap(
 @example("sort sort")
 @example("(sex = F) ! sex = M")
 @example("(sex=F and sex=M)!")
+@example("patient='")
 def test_any_text_parses_or_is_refused_inside_itself(text: str) -> None:
     begun = time.process_time()
     try:
