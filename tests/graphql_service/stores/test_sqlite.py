@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import cycle
 from pathlib import Path
 from random import Random
 from typing import TypeAlias
@@ -31,7 +32,7 @@ from graphql_service.stores import connections, finding, instances, sql, sqlite
 from graphql_service.stores.base import TAGS, Answer, Place, Request
 from graphql_service.stores.sqlite import LoadResult, SQLiteStore, read_row
 from tests.graphql_service.stores.contract import check_pages, expected, expected_studies, whole_studies
-from tests.strategies import DATASTORE_ID, collections, conditions, image_sets, sorts
+from tests.strategies import DATASTORE_ID, VALUES, collections, conditions, image_sets, sorts
 
 Turns: TypeAlias = tuple[tuple[int, int], ...]
 
@@ -63,8 +64,10 @@ def image_set(number: int, *, version: int | None = 1, minutes: int | None = 0, 
     return ImageSet(DATASTORE_ID, f"{number:032d}", version, START, updated, None, None, None, tags)
 
 
-def answers(store: SQLiteStore, where: Condition = EVERYTHING) -> list[ImageSet]:
-    return list(store.fetch(Request(DATASTORE_ID, where, (SortKey("imageSetId"),), 1_000)).image_sets)
+def answers(
+    store: SQLiteStore, where: Condition = EVERYTHING, sort: tuple[SortKey, ...] = (SortKey("imageSetId"),)
+) -> list[ImageSet]:
+    return list(store.fetch(Request(DATASTORE_ID, where, sort, 1_000)).image_sets)
 
 
 # The meaning and the order
@@ -295,6 +298,71 @@ def test_every_text_and_pattern_is_the_reference_meaning(
             assert answers(store, where) == expected(stored, where, (SortKey("imageSetId"),)), where
     every = Comparison(field, Operator.IN, operands)
     assert answers(store, every) == expected(stored, every, (SortKey("imageSetId"),))
+
+
+@pytest.mark.parametrize("field", ["DICOMPatientName", "DICOMStudyDescription", "DICOMPatientId"])
+@pytest.mark.parametrize("turns", TURNS)
+def test_every_part_of_every_text_finds_it(
+    store: SQLiteStore, field: str, turns: Turns, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(finding, "TURNS", turns)
+    texts = sorted({text for text in VALUES[BY_NAME[field].type] if isinstance(text, str)})
+    stored = [replace(image_set(number), tags={field: text}) for number, text in enumerate(texts)]
+    store.load(DATASTORE_ID, stored[::2])
+    store.load(DATASTORE_ID, stored[1::2])
+    parts = {text[start : start + size] for text in texts for size in range(1, 6) for start in range(len(text))}
+    forms = cycle(("{}*", "*{}", "?{}*", "*{}?"))
+    for part in sorted(parts):
+        written = re.sub(r"([*?\\])", r"\\\1", part)
+        for pattern in (f"*{written}*", next(forms).format(written)):
+            where = Comparison(field, Operator.LIKE, pattern)
+            wanted = expected(stored, where, (SortKey("imageSetId"),))
+            assert answers(store, where, NEWEST) == wanted[::-1], where
+            assert store.count(DATASTORE_ID, where, 100) == len(wanted), where
+
+
+@pytest.mark.parametrize("turns", TURNS)
+@pytest.mark.parametrize("field", ["updatedAt", "createdAt", "DICOMStudyDateAndTime"])
+@pytest.mark.parametrize("descending", [False, True])
+def test_what_is_read_in_order_by_stretches_is_whole(
+    store: SQLiteStore, field: str, turns: Turns, monkeypatch: pytest.MonkeyPatch, *, descending: bool
+) -> None:
+    monkeypatch.setattr(finding, "TURNS", turns)
+    random = Random(11)  # noqa: S311 - made-up data that must come out the same every time
+    moments = [START + timedelta(microseconds=step) for step in range(6)]
+    stored = [
+        ImageSet(
+            DATASTORE_ID,
+            f"{number:032d}",
+            version=random.randrange(3),
+            created_at=random.choice((None, *moments)),
+            updated_at=random.choice((None, None, *moments)),
+            last_accessed_at=None,
+            storage_tier=None,
+            is_primary=None,
+            tags={
+                "DICOMSeriesModality": random.choice(("CT", "CT", "MR", "US")),
+                "DICOMStudyDate": random.choice(("", "20240101", "20240102", "20240103", "20240104")),
+                "DICOMSeriesBodyPart": random.choice(("HEAD", "KNEE")),
+            },
+        )
+        for number in random.sample(range(100), 60)
+    ]
+    store.load(DATASTORE_ID, stored)
+    common = Comparison("DICOMSeriesModality", Operator.IN, ("CT", "MR"))
+    start = moments[0] if field != "DICOMStudyDateAndTime" else datetime(2024, 1, 1)
+    later = Comparison(field, Operator.RANGE, Range(start + timedelta(microseconds=1), None))
+    for where in (
+        common,
+        And((common, later)),
+        And((Comparison("DICOMSeriesModality", Operator.EQ, "CT"), Comparison("version", Operator.GE, 1))),
+        And((common, Comparison("DICOMSeriesBodyPart", Operator.EQ, "HEAD"))),
+    ):
+        for sort in ((SortKey(field, descending),), (SortKey(field, descending), SortKey("version", not descending))):
+            wanted = expected(stored, where, sort)
+            assert store.count(DATASTORE_ID, where, 100) == len(wanted)
+            for size in (1, 2, 5, 60):
+                check_pages(store, DATASTORE_ID, wanted, where, sort, size)
 
 
 @pytest.mark.parametrize("descending", [False, True])
