@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import cycle
 from pathlib import Path
 from random import Random
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from grammar.criteria import And, Comparison, Condition, Everything, Not, Operator, Or, Range, SortKey
 from grammar.fields import BY_NAME, FIELDS, TEMPORAL
+from grammar.parser import parse
 from graphql_service.deadlines import NotBrief, be_brief, limit_time
 from graphql_service.errors import (
     DataStoreNotFound,
@@ -357,6 +358,12 @@ def test_what_is_read_in_order_by_stretches_is_whole(
         And((common, later)),
         And((Comparison("DICOMSeriesModality", Operator.EQ, "CT"), Comparison("version", Operator.GE, 1))),
         And((common, Comparison("DICOMSeriesBodyPart", Operator.EQ, "HEAD"))),
+        Or(
+            (
+                Comparison("DICOMSeriesModality", Operator.EQ, "CT"),
+                Comparison("DICOMSeriesBodyPart", Operator.EQ, "HEAD"),
+            )
+        ),
     ):
         for sort in ((SortKey(field, descending),), (SortKey(field, descending), SortKey("version", not descending))):
             wanted = expected(stored, where, sort)
@@ -614,6 +621,58 @@ def test_what_an_index_narrows_is_found_by_it(store: SQLiteStore, plans: Plans, 
     assert steps[0] == SOUGHT
     # What is read whole are lists that were given, and counts of some grams.
     assert [step for step in steps if step.startswith("SCAN") and not re.search("json_each|subquery", step)] == []
+
+
+COMMON_AND_RARE = (
+    ('description like "*contrast*"', 51),
+    ('description like "*contrast*" sort studied desc', 51),
+    ('description like "*zebra*"', 1),
+    ('description like "*zeb*" sort created', 1),
+    ("name = mül*", 51),
+    ('name like "*ller*" sort studied', 51),
+    ('name like "*arci*^j*"', 1),
+    ("modality = CT sort studied", 51),
+    ("modality = CT and bodyPart = KNEE", 1),
+    ("modality = MR and bodyPart = KNEE sort created desc", 51),
+    ("modality = MR and name = garcia", 0),
+    ("patient = P19999 or description = zebra", 1),
+)
+
+
+def test_neither_a_common_search_nor_a_rare_one_reads_all(store: SQLiteStore) -> None:
+    count, steps = 20_000, 0
+
+    def note() -> None:
+        nonlocal steps
+        steps += 100
+
+    def tags(number: int) -> dict[str, Any]:
+        last = number == count - 1
+        return {
+            "DICOMPatientId": f"P{number}",
+            "DICOMPatientName": "García^Jo" if last else f"Müller{number % 50}^Ana",
+            "DICOMStudyDescription": "Zebra" if last else ("CT with contrast", "CT", "MR with contrast")[number % 3],
+            "DICOMSeriesModality": "CT" if number % 2 else "MR",
+            "DICOMSeriesBodyPart": "KNEE" if last or number % 2 == 0 else "HEAD",
+            "DICOMStudyDate": "20240101",
+        }
+
+    # What is rare was updated first of all, and so is last in the default order.
+    store.load(DATASTORE_ID, (image_set(number, minutes=count - number, **tags(number)) for number in range(count)))
+    with store._connections.reading() as connection:
+        connection.set_progress_handler(note, 100)
+    for query, found in COMMON_AND_RARE:
+        search = parse(query).search
+        steps = 0
+        answer = store.fetch(Request(DATASTORE_ID, search.where, search.sort or NEWEST, 51))
+        assert (query, len(answer.image_sets)) == (query, found)
+        assert steps < 2 * count, query
+        steps = 0
+        assert store.count(DATASTORE_ID, search.where, 51) == found
+        assert steps < 2 * count, query
+    steps = 0
+    assert answers(store, Comparison("DICOMPatientSex", Operator.EQ, "F")) == []
+    assert steps > 2 * count
 
 
 def test_a_search_may_be_long_and_deep(store: SQLiteStore) -> None:
