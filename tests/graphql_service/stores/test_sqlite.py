@@ -946,6 +946,27 @@ def test_a_corrected_name_is_found_and_the_wrong_one_is_gone(store: SQLiteStore,
     ]
 
 
+def test_what_others_still_have_is_found_after_one_is_erased_or_corrected(store: SQLiteStore, path: Path) -> None:
+    shared: dict[str, Any] = {"DICOMPatientName": "Shared^Ana", "DICOMStudyDescription": "Shared text"}
+    store.load(DATASTORE_ID, [image_set(number, **shared) for number in range(4)])
+    searches = (
+        Comparison("DICOMPatientName", Operator.LIKE, "*hare*"),
+        Comparison("DICOMPatientName", Operator.EQ, "ana"),
+        Comparison("DICOMStudyDescription", Operator.LIKE, "*d?tex*"),
+    )
+    store.remove(DATASTORE_ID, [f"{0:032d}"])
+    store.load(DATASTORE_ID, [image_set(1, version=2, DICOMPatientName="Other")])
+    for where in searches:
+        assert answers(store, where) == [image_set(2, **shared), image_set(3, **shared)]
+    store.remove(DATASTORE_ID, [f"{2:032d}", f"{3:032d}"])
+    assert [answers(store, where) for where in searches] == [[], [], []]
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("SELECT field, text FROM texts_1").fetchall() == [("part", "other")]
+        grams = [("her",), ("oth",), ("the",)]
+        assert connection.execute("SELECT gram FROM grams_1 ORDER BY gram").fetchall() == grams
+        assert connection.execute("SELECT name FROM name_parts_1").fetchall() == [("other",)]
+
+
 def test_a_whole_data_store_is_erased(store: SQLiteStore, path: Path) -> None:
     store.load(DATASTORE_ID, [image_set(number, DICOMPatientName=f"Secretname{number}") for number in range(300)])
     store.remove_datastore(DATASTORE_ID)
