@@ -78,7 +78,7 @@ _TEXTS = (
 )
 _CODES = ("CT", "ct", "MR", "été", "ß", "", None, 4)
 _INTEGERS = (0, 1, 2, -3, 2**63 - 1, -(2**63), 2**63, True, "1", 1.0, None)
-_VALUES: dict[FieldType, tuple[object, ...]] = {
+VALUES: dict[FieldType, tuple[object, ...]] = {
     FieldType.ID: _IDS,
     FieldType.UID: _UIDS,
     FieldType.PERSON_NAME: _NAMES,
@@ -89,9 +89,9 @@ _VALUES: dict[FieldType, tuple[object, ...]] = {
     FieldType.INTEGER: _INTEGERS,
 }
 _TAGS = {
-    field.name: st.sampled_from(_VALUES[field.type])
+    field.name: st.sampled_from(VALUES[field.type])
     for field in FIELDS
-    if field.name.startswith("DICOM") and field.type in _VALUES
+    if field.name.startswith("DICOM") and field.type in VALUES
 } | {
     "DICOMStudyDate": st.sampled_from(_DATES),
     "DICOMStudyTime": st.sampled_from(_TIMES),
@@ -119,7 +119,7 @@ collections = st.lists(image_sets, max_size=25, unique_by=lambda image_set: imag
 
 def _texts(field: Field) -> st.SearchStrategy[str]:
     """Values as a dated search has them: codes and sex in upper case already."""
-    pool = [value for value in _VALUES[field.type] if isinstance(value, str) and value]
+    pool = [value for value in VALUES[field.type] if isinstance(value, str) and value]
     if field.name == "imageSetId":
         return image_set_ids
     if field.type in (FieldType.CODE, FieldType.SEX):

@@ -113,6 +113,7 @@ class Connections:
             connection.execute("PRAGMA query_only = ON")
             if brief:
                 connection.execute("PRAGMA busy_timeout = 0")
+                connection.execute(_CACHE)  # there is one of these: it keeps the upper pages of the indexes
             return connection
 
     def _give_back(self, connection: sqlite3.Connection, *, brief: bool, whole: bool) -> None:

@@ -73,10 +73,14 @@ def create_unique_index(connection: sqlite3.Connection, number: int | None) -> N
 
 
 def create_indexes(connection: sqlite3.Connection, number: int | None) -> None:
-    """Every other index that is missing."""
+    """The other indexes of `image_sets`, as far as they are missing."""
     for columns in INDEXES:
         name = index_name(number, columns)
         connection.execute(f"CREATE INDEX IF NOT EXISTS {name} ON image_sets_{number} ({', '.join(columns)})")
+
+
+def create_part_index(connection: sqlite3.Connection, number: int | None) -> None:
+    """The index of the components of names, where it is missing."""
     connection.execute(
         f"CREATE INDEX IF NOT EXISTS name_parts_{number}_by_part ON name_parts_{number} (part, position)"
     )

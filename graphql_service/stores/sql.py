@@ -162,25 +162,32 @@ def order_by(keys: Iterable[Key]) -> str:
     return ", ".join(f"{key.column} DESC" if key.descending else key.column for key in keys)
 
 
-def segments(
-    where: Condition,
-    keys: Sequence[Key],
-    start: Sequence[SQLValue] | None,
-    names: Names,
-    upto: SQLValue = None,
-) -> Iterator[Clause]:
+def segments(where: Condition, keys: Sequence[Key], start: Sequence[SQLValue] | None, names: Names) -> Iterator[Clause]:
     """The WHERE clauses that, one after the other, read the rows beyond `start` in the order of the keys.
-
-    A `start` of the first key's value alone is behind all rows that have it. `upto` is a time: rows behind it, by the
-    first key, are left out.
 
     Rows beyond a place are: those with the same keys and an id beyond; those with the same keys but the last, and that
     one beyond; and so on up to the first key. Each is a plain conjunction that an index can begin at, whatever the
     number of ties, where one condition for all would have SQLite read from the start of the range. For the same
     reason a period on the first key gives up the end that the place has passed.
     """
+    others, period = take_period(where, keys[0])
+    yield from segments_within(others, period, keys, start, names)
+
+
+def segments_within(
+    others: Condition,
+    period: Period | None,
+    keys: Sequence[Key],
+    start: Sequence[SQLValue] | None,
+    names: Names,
+    upto: SQLValue = None,
+) -> Iterator[Clause]:
+    """As `segments`, of a condition whose periods on the first key have been taken from it.
+
+    A `start` of the first key's value alone is behind all rows that have it. `upto` is a time: rows behind it, by the
+    first key, are left out.
+    """
     first = keys[0]
-    others, period = take_period(where, first)
     rest = condition(others, names)
     left = period
     if isinstance(upto, int):
@@ -200,9 +207,8 @@ def segments(
         yield every((rest, beyond))
 
 
-def stretch(where: Condition, key: Key, start: Sequence[SQLValue] | None) -> Clause:
-    """The rows that have a time for the key which is beyond that of `start` and in the periods of the condition."""
-    period = take_period(where, key)[1] or Period()
+def stretch(period: Period, key: Key, start: Sequence[SQLValue] | None) -> Clause:
+    """The rows that have a time for the key which is beyond that of `start` and in the period."""
     if start is not None:
         return next(_period_beyond(key, start[0], period), _NOTHING)
     return _range(key.column, _LOWEST if period.start is None else period.start, period.end)

@@ -323,6 +323,7 @@ class SQLiteStore:
             schema.create_tables(connection, number)
             schema.create_unique_index(connection, number)
             schema.create_indexes(connection, number)
+            schema.create_part_index(connection, number)
             instances.create_tables(connection, number)
             return Datastore(datastore_id, name, created_at=_moment(now), updated_at=_moment(now))
 

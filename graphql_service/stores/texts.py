@@ -16,6 +16,7 @@ from itertools import islice
 from typing import Final
 
 from graphql_service.patterns import split_name
+from graphql_service.stores import schema
 
 #: How many characters a gram has.
 GRAM: Final = 3
@@ -33,9 +34,13 @@ def remember_texts(
 
 
 def remember_all_texts(connection: sqlite3.Connection, number: int) -> None:
-    """Keeps every name and description of the data store, whose indexes are there, and which has kept none yet."""
+    """Keeps every name and description of a data store whose indexes are there, but for that of components.
+
+    That one is built here when the components are there: one by one they would be written all over it.
+    """
     names = connection.execute(f"SELECT DISTINCT patient_name FROM image_sets_{number}")
     _remember_names(connection, number, (name for (name,) in names))
+    schema.create_part_index(connection, number)
     parts = connection.execute(f"SELECT DISTINCT part FROM name_parts_{number} ORDER BY part")
     _remember(connection, number, "part", (part for (part,) in parts))
     descriptions = connection.execute(

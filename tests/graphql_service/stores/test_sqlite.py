@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import cycle
 from pathlib import Path
 from random import Random
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 
 from grammar.criteria import And, Comparison, Condition, Everything, Not, Operator, Or, Range, SortKey
 from grammar.fields import BY_NAME, FIELDS, TEMPORAL
+from grammar.parser import parse
 from graphql_service.deadlines import NotBrief, be_brief, limit_time
 from graphql_service.errors import (
     DataStoreNotFound,
@@ -31,7 +33,7 @@ from graphql_service.stores import connections, finding, instances, sql, sqlite
 from graphql_service.stores.base import TAGS, Answer, Place, Request
 from graphql_service.stores.sqlite import LoadResult, SQLiteStore, read_row
 from tests.graphql_service.stores.contract import check_pages, expected, expected_studies, whole_studies
-from tests.strategies import DATASTORE_ID, collections, conditions, image_sets, sorts
+from tests.strategies import DATASTORE_ID, VALUES, collections, conditions, image_sets, sorts
 
 Turns: TypeAlias = tuple[tuple[int, int], ...]
 
@@ -63,8 +65,10 @@ def image_set(number: int, *, version: int | None = 1, minutes: int | None = 0, 
     return ImageSet(DATASTORE_ID, f"{number:032d}", version, START, updated, None, None, None, tags)
 
 
-def answers(store: SQLiteStore, where: Condition = EVERYTHING) -> list[ImageSet]:
-    return list(store.fetch(Request(DATASTORE_ID, where, (SortKey("imageSetId"),), 1_000)).image_sets)
+def answers(
+    store: SQLiteStore, where: Condition = EVERYTHING, sort: tuple[SortKey, ...] = (SortKey("imageSetId"),)
+) -> list[ImageSet]:
+    return list(store.fetch(Request(DATASTORE_ID, where, sort, 1_000)).image_sets)
 
 
 # The meaning and the order
@@ -295,6 +299,77 @@ def test_every_text_and_pattern_is_the_reference_meaning(
             assert answers(store, where) == expected(stored, where, (SortKey("imageSetId"),)), where
     every = Comparison(field, Operator.IN, operands)
     assert answers(store, every) == expected(stored, every, (SortKey("imageSetId"),))
+
+
+@pytest.mark.parametrize("field", ["DICOMPatientName", "DICOMStudyDescription", "DICOMPatientId"])
+@pytest.mark.parametrize("turns", TURNS)
+def test_every_part_of_every_text_finds_it(
+    store: SQLiteStore, field: str, turns: Turns, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(finding, "TURNS", turns)
+    texts = sorted({text for text in VALUES[BY_NAME[field].type] if isinstance(text, str)})
+    stored = [replace(image_set(number), tags={field: text}) for number, text in enumerate(texts)]
+    store.load(DATASTORE_ID, stored[::2])
+    store.load(DATASTORE_ID, stored[1::2])
+    parts = {text[start : start + size] for text in texts for size in range(1, 6) for start in range(len(text))}
+    forms = cycle(("{}*", "*{}", "?{}*", "*{}?"))
+    for part in sorted(parts):
+        written = re.sub(r"([*?\\])", r"\\\1", part)
+        for pattern in (f"*{written}*", next(forms).format(written)):
+            where = Comparison(field, Operator.LIKE, pattern)
+            wanted = expected(stored, where, (SortKey("imageSetId"),))
+            assert answers(store, where, NEWEST) == wanted[::-1], where
+            assert store.count(DATASTORE_ID, where, 100) == len(wanted), where
+
+
+@pytest.mark.parametrize("turns", TURNS)
+@pytest.mark.parametrize("field", ["updatedAt", "createdAt", "DICOMStudyDateAndTime"])
+@pytest.mark.parametrize("descending", [False, True])
+def test_what_is_read_in_order_by_stretches_is_whole(
+    store: SQLiteStore, field: str, turns: Turns, monkeypatch: pytest.MonkeyPatch, *, descending: bool
+) -> None:
+    monkeypatch.setattr(finding, "TURNS", turns)
+    random = Random(11)  # noqa: S311 - made-up data that must come out the same every time
+    moments = [START + timedelta(microseconds=step) for step in range(6)]
+    stored = [
+        ImageSet(
+            DATASTORE_ID,
+            f"{number:032d}",
+            version=random.randrange(3),
+            created_at=random.choice((None, *moments)),
+            updated_at=random.choice((None, None, *moments)),
+            last_accessed_at=None,
+            storage_tier=None,
+            is_primary=None,
+            tags={
+                "DICOMSeriesModality": random.choice(("CT", "CT", "MR", "US")),
+                "DICOMStudyDate": random.choice(("", "20240101", "20240102", "20240103", "20240104")),
+                "DICOMSeriesBodyPart": random.choice(("HEAD", "KNEE")),
+            },
+        )
+        for number in random.sample(range(100), 60)
+    ]
+    store.load(DATASTORE_ID, stored)
+    common = Comparison("DICOMSeriesModality", Operator.IN, ("CT", "MR"))
+    start = moments[0] if field != "DICOMStudyDateAndTime" else datetime(2024, 1, 1)
+    later = Comparison(field, Operator.RANGE, Range(start + timedelta(microseconds=1), None))
+    for where in (
+        common,
+        And((common, later)),
+        And((Comparison("DICOMSeriesModality", Operator.EQ, "CT"), Comparison("version", Operator.GE, 1))),
+        And((common, Comparison("DICOMSeriesBodyPart", Operator.EQ, "HEAD"))),
+        Or(
+            (
+                Comparison("DICOMSeriesModality", Operator.EQ, "CT"),
+                Comparison("DICOMSeriesBodyPart", Operator.EQ, "HEAD"),
+            )
+        ),
+    ):
+        for sort in ((SortKey(field, descending),), (SortKey(field, descending), SortKey("version", not descending))):
+            wanted = expected(stored, where, sort)
+            assert store.count(DATASTORE_ID, where, 100) == len(wanted)
+            for size in (1, 2, 5, 60):
+                check_pages(store, DATASTORE_ID, wanted, where, sort, size)
 
 
 @pytest.mark.parametrize("descending", [False, True])
@@ -546,6 +621,58 @@ def test_what_an_index_narrows_is_found_by_it(store: SQLiteStore, plans: Plans, 
     assert steps[0] == SOUGHT
     # What is read whole are lists that were given, and counts of some grams.
     assert [step for step in steps if step.startswith("SCAN") and not re.search("json_each|subquery", step)] == []
+
+
+COMMON_AND_RARE = (
+    ('description like "*contrast*"', 51),
+    ('description like "*contrast*" sort studied desc', 51),
+    ('description like "*zebra*"', 1),
+    ('description like "*zeb*" sort created', 1),
+    ("name = mül*", 51),
+    ('name like "*ller*" sort studied', 51),
+    ('name like "*arci*^j*"', 1),
+    ("modality = CT sort studied", 51),
+    ("modality = CT and bodyPart = KNEE", 1),
+    ("modality = MR and bodyPart = KNEE sort created desc", 51),
+    ("modality = MR and name = garcia", 0),
+    ("patient = P19999 or description = zebra", 1),
+)
+
+
+def test_neither_a_common_search_nor_a_rare_one_reads_all(store: SQLiteStore) -> None:
+    count, steps = 20_000, 0
+
+    def note() -> None:
+        nonlocal steps
+        steps += 100
+
+    def tags(number: int) -> dict[str, Any]:
+        last = number == count - 1
+        return {
+            "DICOMPatientId": f"P{number}",
+            "DICOMPatientName": "García^Jo" if last else f"Müller{number % 50}^Ana",
+            "DICOMStudyDescription": "Zebra" if last else ("CT with contrast", "CT", "MR with contrast")[number % 3],
+            "DICOMSeriesModality": "CT" if number % 2 else "MR",
+            "DICOMSeriesBodyPart": "KNEE" if last or number % 2 == 0 else "HEAD",
+            "DICOMStudyDate": "20240101",
+        }
+
+    # What is rare was updated first of all, and so is last in the default order.
+    store.load(DATASTORE_ID, (image_set(number, minutes=count - number, **tags(number)) for number in range(count)))
+    with store._connections.reading() as connection:
+        connection.set_progress_handler(note, 100)
+    for query, found in COMMON_AND_RARE:
+        search = parse(query).search
+        steps = 0
+        answer = store.fetch(Request(DATASTORE_ID, search.where, search.sort or NEWEST, 51))
+        assert (query, len(answer.image_sets)) == (query, found)
+        assert steps < 2 * count, query
+        steps = 0
+        assert store.count(DATASTORE_ID, search.where, 51) == found
+        assert steps < 2 * count, query
+    steps = 0
+    assert answers(store, Comparison("DICOMPatientSex", Operator.EQ, "F")) == []
+    assert steps > 2 * count
 
 
 def test_a_search_may_be_long_and_deep(store: SQLiteStore) -> None:
@@ -817,6 +944,27 @@ def test_a_corrected_name_is_found_and_the_wrong_one_is_gone(store: SQLiteStore,
     assert answers(store, Comparison("DICOMPatientName", Operator.EQ, "right")) == [
         image_set(1, version=2, DICOMPatientName="Right^Ana")
     ]
+
+
+def test_what_others_still_have_is_found_after_one_is_erased_or_corrected(store: SQLiteStore, path: Path) -> None:
+    shared: dict[str, Any] = {"DICOMPatientName": "Shared^Ana", "DICOMStudyDescription": "Shared text"}
+    store.load(DATASTORE_ID, [image_set(number, **shared) for number in range(4)])
+    searches = (
+        Comparison("DICOMPatientName", Operator.LIKE, "*hare*"),
+        Comparison("DICOMPatientName", Operator.EQ, "ana"),
+        Comparison("DICOMStudyDescription", Operator.LIKE, "*d?tex*"),
+    )
+    store.remove(DATASTORE_ID, [f"{0:032d}"])
+    store.load(DATASTORE_ID, [image_set(1, version=2, DICOMPatientName="Other")])
+    for where in searches:
+        assert answers(store, where) == [image_set(2, **shared), image_set(3, **shared)]
+    store.remove(DATASTORE_ID, [f"{2:032d}", f"{3:032d}"])
+    assert [answers(store, where) for where in searches] == [[], [], []]
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("SELECT field, text FROM texts_1").fetchall() == [("part", "other")]
+        grams = [("her",), ("oth",), ("the",)]
+        assert connection.execute("SELECT gram FROM grams_1 ORDER BY gram").fetchall() == grams
+        assert connection.execute("SELECT name FROM name_parts_1").fetchall() == [("other",)]
 
 
 def test_a_whole_data_store_is_erased(store: SQLiteStore, path: Path) -> None:
