@@ -48,7 +48,7 @@ OPERATION_SECONDS: Final = Histogram(
     buckets=_SECONDS,
 )
 QUERY_PROBLEMS: Final = Counter("imagesets_query_problems", "Problems in search queries.", ["code"])
-ERRORS: Final = Counter("imagesets_errors", "Errors that GraphQL answers had, but for query problems.", ["code"])
+ERRORS: Final = Counter("imagesets_errors", "Errors of GraphQL answers; a query with problems is one.", ["code"])
 STORE_SECONDS: Final = Histogram(
     "imagesets_store_seconds", "Calls to the store, and how long each took.", ["store", "outcome"], buckets=_SECONDS
 )
@@ -71,7 +71,7 @@ def time_store(store: str) -> Iterator[None]:
     begun, outcome = time.perf_counter(), "ok"
     try:
         yield
-    except Exception as error:
+    except BaseException as error:
         outcome = error.code if isinstance(error, ServiceError) else "unforeseen"
         raise
     finally:

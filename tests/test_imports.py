@@ -54,7 +54,10 @@ OWNERS = {
     "prompt_toolkit": ("graphql_service.cli.prompt",),
     "pydicom": ("graphql_service.loading.dicom.headers",),
     "rich": ("graphql_service.cli",),
-    "sqlite3": ("graphql_service.stores",),
+    "sqlite3": tuple(
+        f"graphql_service.stores.{room}"
+        for room in ("connections", "finding", "instances", "schema", "sqlite", "texts")
+    ),
     "starlette": ("graphql_service.healthimaging.server", "graphql_service.web"),
     "strawberry": ("graphql_service.api",),
     "structlog": ("graphql_service.web.telemetry",),

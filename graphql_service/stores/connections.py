@@ -63,7 +63,7 @@ class Connections:
             if brief and _has_to_wait(error):
                 outcome = _AGAIN
                 raise NotBrief from None
-            raised = self.read_error(error)
+            raised = self._read_error(error)
             outcome = raised.code
             raise raised from error
         except BaseException as error:
@@ -80,21 +80,15 @@ class Connections:
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
         """A connection that writes."""
-        with self.opened() as connection:
-            connection.execute("PRAGMA synchronous = NORMAL")
-            connection.execute("PRAGMA secure_delete = ON")  # what is erased is overwritten
-            connection.execute(_CACHE)
-            connection.execute("PRAGMA threads = 2")  # sorting for an index, beside reading for it
-            yield connection
-
-    @contextmanager
-    def opened(self) -> Iterator[sqlite3.Connection]:
-        """A connection as it comes."""
         try:
             with closing(self._connect()) as connection:
+                connection.execute("PRAGMA synchronous = NORMAL")
+                connection.execute("PRAGMA secure_delete = ON")  # what is erased is overwritten
+                connection.execute(_CACHE)
+                connection.execute("PRAGMA threads = 2")  # sorting for an index, beside reading for it
                 yield connection
         except sqlite3.Error as error:
-            raise self.read_error(error) from error
+            raise self._read_error(error) from error
 
     def close(self) -> None:
         """Close those that are idle; what is being read ends first, and nothing more is."""
@@ -117,7 +111,7 @@ class Connections:
             return connection
 
     def _give_back(self, connection: sqlite3.Connection, *, brief: bool, whole: bool) -> None:
-        """Keeps a connection for the next reader, unless something else happened than being too long."""
+        """Keeps a connection for the next reader, unless what was read failed otherwise than by not being brief."""
         if not whole or self._closed:
             connection.close()
             return
@@ -125,7 +119,7 @@ class Connections:
             connection.execute("ROLLBACK")
         (self._idle_brief if brief else self._idle).append(connection)
 
-    def read_error(self, error: sqlite3.Error) -> ServiceError:
+    def _read_error(self, error: sqlite3.Error) -> ServiceError:
         """One clear sentence; SQLite's own messages name tables and columns, never values."""
         path, primary = self._path, _primary_code(error)
         if primary == sqlite3.SQLITE_FULL:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
 from grammar.criteria import And, Comparison, Condition, Everything, Operator
-from grammar.fields import BY_NAME
+from grammar.fields import BY_NAME, TEMPORAL
 from graphql_service.stores import sql
 from graphql_service.stores.base import Request
 from graphql_service.stores.schema import INDEXES, index_name
@@ -156,8 +156,10 @@ class _Reading:
         return rows + self._read(indexed, EVERY_ROW, start, None, len(rows))
 
     def _order(self) -> _Order | None:
-        """The index of the order; where there is one that begins with a condition that has one value, that one."""
+        """The index of an order by time; where one begins with a condition that has one value, that one."""
         key = self.keys[0]
+        if key.type not in TEMPORAL:
+            return None
         parts = self.others.conditions if isinstance(self.others, And) else (self.others,)
         for part in sorted(parts, key=is_broad):
             columns = _find_index(part, key)

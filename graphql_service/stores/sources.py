@@ -22,8 +22,9 @@ from graphql_service.stores.schema import INDEXES, index_name
 from graphql_service.stores.sql import COLUMNS, Clause
 from graphql_service.stores.texts import GRAM, cut_grams
 
-#: So many parts of an "and" are tried, the most promising ones, and so many of an "or" are read one after the other.
+#: So many parts of an "and" are tried, the most promising ones.
 _ALTERNATIVES: Final = 4
+#: So many queries may be one source together: SQLite takes 500, and longer to compile them than to read without.
 _BRANCHES: Final = 50
 #: Of so many grams of a pattern the rarest is looked up, as far as it is rarer than so many texts.
 _GRAMS: Final = 12
@@ -40,25 +41,27 @@ class Source:
     """A query for the rowids of all rows that meet a condition.
 
     `exact`: and of no others. `once`: of each once. `quick`: they are found by steps in indexes; else an index is read
-    from its beginning to its end.
+    from its beginning to its end. `branches` is how many queries are put together in it.
     """
 
     query: Clause
     exact: bool = True
     once: bool = True
     quick: bool = True
+    branches: int = 1
 
 
 def sources(where: Condition, number: int) -> tuple[Source, ...]:
     """Where to find the rows that meet a condition, the more promising first; none where no index narrows it down."""
     match where:
         case And(conditions):
-            found = [source for each in sorted(conditions, key=is_broad) for source in sources(each, number)]
+            promising = sorted(conditions, key=lambda each: (is_broad(each), _is_like(each)))
+            found = [source for each in promising for source in sources(each, number)]
             both = _of_both_codes(conditions, number)
             return both[:1] if both and both[0].exact else (*both, *(_part(source) for source in found))[:_ALTERNATIVES]
         case Or(conditions) if len(conditions) <= _BRANCHES:
             branches = [sources(condition, number) for condition in conditions]
-            return (_union([branch[0] for branch in branches]),) if all(branches) else ()
+            return _union([branch[0] for branch in branches]) if all(branches) else ()
         case Not(Comparison(field, Operator.EXISTS)) if COLUMNS[field] in _INDEXED:
             return (Source(_rows(number, Clause(f"{COLUMNS[field]} IS NULL"))),)
         case Comparison():
@@ -77,18 +80,27 @@ def _part(source: Source) -> Source:
     return replace(source, exact=False)
 
 
-def _union(found: Sequence[Source]) -> Source:
-    if len(found) == 1:
-        return found[0]
+def _is_like(condition: Condition) -> bool:
+    return isinstance(condition, Comparison) and condition.operator is Operator.LIKE
+
+
+def _union(found: Sequence[Source]) -> tuple[Source, ...]:
+    """All of them as one source; none where they are none, or too many."""
+    branches = sum(each.branches for each in found)
+    if branches > _BRANCHES or len(found) < 2:
+        return () if branches > _BRANCHES else tuple(found)
     query = Clause(
         " UNION ALL ".join(each.query.text for each in found),
         tuple(value for each in found for value in each.query.parameters),
     )
-    return Source(
-        query,
-        exact=all(each.exact for each in found),
-        once=False,
-        quick=all(each.quick for each in found),
+    return (
+        Source(
+            query,
+            exact=all(each.exact for each in found),
+            once=False,
+            quick=all(each.quick for each in found),
+            branches=branches,
+        ),
     )
 
 
@@ -145,22 +157,29 @@ def _names(number: int) -> sql.Names:
 def _of_text(pattern: Pattern, number: int) -> Source:
     found = _find_texts(number, "description", pattern)
     tables = f"{_texts(number, pattern)} CROSS JOIN image_sets_{number} AS this"
-    return Source(
-        Clause(
-            f"SELECT this.rowid FROM {tables} WHERE {found.text} AND this.description = texts.text", found.parameters
-        )
-    )
+    rows = f"SELECT this.rowid FROM {tables} WHERE {found.text} AND this.description = texts.text"
+    return Source(Clause(rows, found.parameters), quick=_has_index(pattern))
 
 
 def _of_names(patterns: Sequence[Pattern], number: int) -> tuple[Source, ...]:
-    found = []
-    for pattern in patterns[: _BRANCHES + 1]:
+    components, found = [], []
+    for pattern in patterns:
         parts = sql.written_parts(pattern)
         if parts == ():
             return ()
-        if parts is not None:
+        if parts is not None and len(parts) == 1 and parts[0].place is None and _is_literal(parts[0].pattern):
+            components.append(str(parts[0].pattern[0]))
+        elif parts is not None:
             found.append(_of_name(parts, number))
-    return (_union(found),) if 0 < len(found) <= _BRANCHES else ()
+    return _union([*found, *([_of_components(components, number)] if components else [])])
+
+
+def _of_components(components: Sequence[str], number: int) -> Source:
+    """Names that have one of these components."""
+    met = sql.one_of("name_parts.part", components)
+    tables = f"name_parts_{number} AS name_parts CROSS JOIN image_sets_{number} AS this"
+    rows = f"SELECT this.rowid FROM {tables} WHERE {met.text} AND this.patient_name = name_parts.name"
+    return Source(Clause(rows, met.parameters), once=False)
 
 
 def _of_name(parts: tuple[sql.NamePart, ...], number: int) -> Source:
@@ -170,7 +189,7 @@ def _of_name(parts: tuple[sql.NamePart, ...], number: int) -> Source:
         *sql.beside([part for part in parts if part is not first], f"name_parts_{number}"),
         Clause("this.patient_name = name_parts.name"),
     ]
-    if len(first.pattern) == 1 and isinstance(first.pattern[0], str):
+    if _is_literal(first.pattern):
         tests.append(first.clause("name_parts.part"))
     else:
         tables = f"{_texts(number, first.pattern)} CROSS JOIN {tables}"
@@ -179,7 +198,18 @@ def _of_name(parts: tuple[sql.NamePart, ...], number: int) -> Source:
             tests.append(Clause("name_parts.position = ?", (first.place,)))
     found = sql.every(tests)
     # A name may have the component twice.
-    return Source(Clause(f"SELECT this.rowid FROM {tables} WHERE {found.text}", found.parameters), once=False)
+    rows = Clause(f"SELECT this.rowid FROM {tables} WHERE {found.text}", found.parameters)
+    return Source(rows, once=False, quick=_has_index(first.pattern))
+
+
+def _is_literal(pattern: Pattern) -> bool:
+    """Whether a pattern has no wildcards, and one text matches."""
+    return len(pattern) == 1 and isinstance(pattern[0], str)
+
+
+def _has_index(pattern: Pattern) -> bool:
+    """Whether the texts that match are found by a gram or by their beginning, and not by reading all there are."""
+    return isinstance(pattern[0], str) or bool(_grams(pattern))
 
 
 def _texts(number: int, pattern: Pattern) -> str:

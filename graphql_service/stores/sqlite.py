@@ -21,7 +21,7 @@ from uuid import uuid4
 
 import orjson
 
-from grammar.criteria import And, Comparison, Condition, Not, Operator, Or
+from grammar.criteria import Condition, Operator, comparisons
 from grammar.fields import BY_NAME, FieldType
 from grammar.values import fold
 from graphql_service.deadlines import NotBrief, is_brief
@@ -60,6 +60,8 @@ Migration: TypeAlias = Callable[[sqlite3.Connection], object]
 APPLICATION_ID: Final = 0x496D6753
 
 _BATCH: Final = 2_000
+#: So many names are compiled within a millisecond or two.
+_FEW_NAMES: Final = 8
 #: So many studies have their image sets made in one transaction.
 _STUDIES: Final = 50
 
@@ -141,7 +143,7 @@ class SQLiteStore:
                 raise StoreFileError(f"there is no store at {self._path}; `imagesets load` makes one")
         except OSError as error:
             raise StoreFileError(f"{self._path} cannot be made: {error.strerror}") from error
-        with self._connections.opened() as connection:
+        with self._connections.writing() as connection:
             self._prepare(connection, create=create)
 
     @property
@@ -225,7 +227,7 @@ class SQLiteStore:
 
     def _read(self, request: Request, columns: str) -> list[Row]:
         """The rows from where the request begins reading, one more than it wants where there are so many."""
-        if is_brief() and _has_pattern(request.where):
+        if is_brief() and _may_be_long(request.where):
             raise NotBrief
         with self._connections.reading() as connection:
             return finding.read_rows(connection, _number(connection, request.datastore_id), request, columns)
@@ -542,17 +544,15 @@ def _number(connection: sqlite3.Connection, datastore_id: str) -> int:
     return int(row[0])
 
 
-def _has_pattern(where: Condition) -> bool:
-    """Whether a text is matched with a pattern: one step, but one that may take as long as thousands."""
-    match where:
-        case And(conditions) | Or(conditions):
-            return any(map(_has_pattern, conditions))
-        case Not(child):
-            return _has_pattern(child)
-        case Comparison(operator=operator):
-            return operator is Operator.LIKE
-        case _:
-            return False
+def _may_be_long(where: Condition) -> bool:
+    """Whether what takes its time is not stopped: a match with a pattern is one step, compiling many names is none."""
+    found = list(comparisons(where))
+    names = sum(
+        len(each.operand) if isinstance(each.operand, tuple) else 1
+        for each in found
+        if BY_NAME[each.field].type is FieldType.PERSON_NAME
+    )
+    return names > _FEW_NAMES or any(each.operator is Operator.LIKE for each in found)
 
 
 def _touch(connection: sqlite3.Connection, number: int) -> None:

@@ -3,7 +3,7 @@ import sqlite3
 import threading
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import cycle
@@ -320,6 +320,46 @@ def test_every_part_of_every_text_finds_it(
             wanted = expected(stored, where, (SortKey("imageSetId"),))
             assert answers(store, where, NEWEST) == wanted[::-1], where
             assert store.count(DATASTORE_ID, where, 100) == len(wanted), where
+
+
+@pytest.mark.parametrize("turns", TURNS)
+@pytest.mark.parametrize("descending", [False, True])
+def test_an_index_that_goes_on_with_a_code_is_no_order_by_time(
+    store: SQLiteStore, turns: Turns, monkeypatch: pytest.MonkeyPatch, *, descending: bool
+) -> None:
+    monkeypatch.setattr(finding, "TURNS", turns)
+    stored = [
+        image_set(
+            number,
+            DICOMSeriesBodyPart="HEAD",
+            DICOMSeriesModality=f"M{number % 3}",
+            DICOMStudyDescription="with contrast",
+        )
+        for number in range(40)
+    ]
+    store.load(DATASTORE_ID, stored)
+    like = Comparison("DICOMStudyDescription", Operator.LIKE, "*contrast*")
+    where = And((Comparison("DICOMSeriesBodyPart", Operator.EQ, "HEAD"), like))
+    sort = (SortKey("DICOMSeriesModality", descending),)
+    check_pages(store, DATASTORE_ID, expected(stored, where, sort), where, sort, 7)
+
+
+@pytest.mark.parametrize("turns", TURNS)
+def test_many_names_are_found_whatever_stands_among_them(
+    store: SQLiteStore, turns: Turns, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(finding, "TURNS", turns)
+    stored = [image_set(number, DICOMPatientName=f"Name{number:03}^Ana") for number in range(200)]
+    store.load(DATASTORE_ID, stored)
+    # The first one folds to nothing; some are written with both parts.
+    names = ("\u0301", *(f"Name{number:03}{'^ANA' * (number % 20 == 0)}" for number in range(60)))
+    where = Comparison("DICOMPatientName", Operator.IN, names)
+    assert answers(store, where) == stored[:60]
+    assert store.count(DATASTORE_ID, where, 1_000) == 60
+    lists = [tuple(f"Name{50 * start + each:03}" for each in range(50)) for start in range(11)]
+    assert answers(store, Or(tuple(Comparison("DICOMPatientName", Operator.IN, each) for each in lists))) == stored
+    names = tuple(f"Name{number:03}^Ana" for number in range(200))
+    assert answers(store, Comparison("DICOMPatientName", Operator.IN, names)) == stored
 
 
 @pytest.mark.parametrize("turns", TURNS)
@@ -1086,6 +1126,27 @@ def test_a_file_from_before_there_were_watermarks_is_brought_up_to_date(
         assert connection.execute("PRAGMA user_version").fetchall() == [(4,)]
 
 
+def test_an_older_file_is_brought_up_to_date_without_leaving_bytes(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    connect = sqlite3.connect
+
+    def connect_as_sqlite_comes(*given: Any, **options: Any) -> sqlite3.Connection:
+        connection: sqlite3.Connection = connect(*given, **options)
+        connection.execute("PRAGMA secure_delete = OFF")  # some systems build it with another default
+        return connection
+
+    monkeypatch.setattr(sqlite3, "connect", connect_as_sqlite_comes)
+    with closing(SQLiteStore(path, create=True)) as old:
+        old.load(DATASTORE_ID, (image_set(number, DICOMPatientId=f"SECRET{number}") for number in range(3_000)))
+    with closing(connect(path)) as connection:
+        connection.execute("DROP INDEX image_sets_1_by_patient_id_and_created_at")
+        connection.execute("CREATE INDEX old_1 ON image_sets_1 (patient_id, created_at, image_set_id)")
+        connection.execute("PRAGMA user_version = 3")
+        connection.commit()
+    with closing(SQLiteStore(path)) as upgraded:
+        upgraded.remove(DATASTORE_ID, [f"{number:032d}" for number in range(3_000)])
+    assert b"SECRET" not in bytes_of(path)
+
+
 def test_a_damaged_file_is_named(store: SQLiteStore, path: Path) -> None:
     store.load(DATASTORE_ID, map(image_set, range(2_000)))
     store.close()
@@ -1127,6 +1188,15 @@ def test_what_a_pattern_costs_is_not_known_before(store: SQLiteStore, *, negated
     with be_brief(), pytest.raises(NotBrief):
         store.fetch(request)
     assert len(store.fetch(request).image_sets) == negated
+
+
+def test_many_names_are_not_compiled_where_others_wait(store: SQLiteStore) -> None:
+    store.load(DATASTORE_ID, [image_set(1, DICOMPatientName="Ana")])
+    for names, brief in ((("Ana", "Bo"), True), (tuple(f"Name{number}^Bo" for number in range(40)), False)):
+        request = Request(DATASTORE_ID, Comparison("DICOMPatientName", Operator.IN, names), NEWEST, 50)
+        with be_brief(), nullcontext() if brief else pytest.raises(NotBrief):
+            assert len(store.fetch(request).image_sets) == 1
+        assert len(store.fetch(request).image_sets) == brief
 
 
 def test_a_brief_read_keeps_its_deadline(store: SQLiteStore) -> None:
