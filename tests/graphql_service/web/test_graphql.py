@@ -260,8 +260,9 @@ def test_an_answer_may_not_be_larger_than_its_limit(store: SQLiteStore) -> None:
 
 
 def test_a_search_ends_with_the_time_of_its_request(store: SQLiteStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    rows = [ImageSet(DATASTORE, f"{n:032}", 1, None, None, None, None, None, {"DICOMStudyDescription": "a" * 200})
-            for n in range(3_000)]  # fmt: skip
+    texts = ["a" * 200 + str(n) for n in range(3_000)]  # each is looked at once
+    rows = [ImageSet(DATASTORE, f"{n:032}", 1, None, None, None, None, None, {"DICOMStudyDescription": text})
+            for n, text in enumerate(texts)]  # fmt: skip
     store.load(DATASTORE, rows)
     monkeypatch.setattr("graphql_service.web.service.limit_time", lambda _: limit_time(0.0))
     client = Client(create_app(store, Settings()))
