@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from platformdirs import user_config_path, user_data_path
 
+from grammar.problems import did_you_mean, near_names
 from graphql_service.errors import SettingError
 
 #: No page holds more.
@@ -142,6 +143,20 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
     if settings.documents_only and not settings.documents:
         raise SettingError("IMAGESETS_DOCUMENTS must be set where IMAGESETS_DOCUMENTS_ONLY is on")
     return settings
+
+
+def find_mistyped(environ: Mapping[str, str]) -> list[str]:
+    """A sentence for each variable that looks like a setting and is none, such as IMAGESETS_AUT.
+
+    They are told and not refused, for others than people set such variables: Kubernetes, for a service of this name.
+    """
+    settings = [f"IMAGESETS_{name.upper()}" for name in _READERS]
+    settings += [f"IMAGESETS_MAX_{each.name.upper()}" for each in fields(Limits)]
+    return [
+        f"{name} is no setting, and is not read{did_you_mean(near_names(name, settings))}"
+        for name in sorted(environ)
+        if name.startswith("IMAGESETS_") and name not in settings
+    ]
 
 
 def share_of(settings: Settings, number: int) -> Settings:

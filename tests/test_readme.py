@@ -92,7 +92,7 @@ def test_commands_of_the_list_work_in_their_order(folder: Path) -> None:
     assert {shlex.split(command)[1] for command in commands} == {
         "load", "search", "explain", "datastores", "schema", "remove",
     }  # fmt: skip
-    assert (folder / "all.ndjson").read_bytes().count(b"\n") == 2_001
+    assert (folder / "image_sets.ndjson").read_bytes().count(b"\n") == 2_001
     assert (folder / "printed.graphql").read_text() == (ROOT / "schema.graphql").read_text()
 
 

@@ -49,7 +49,7 @@ from graphql_service.loading.ndjson import read_lines
 from graphql_service.paging import DEFAULT_PAGE, Page
 from graphql_service.sample import DATASTORE_ID, DATASTORE_NAME, open_sample
 from graphql_service.searching import Inquiry
-from graphql_service.settings import WORKERS_LIMIT, is_loopback, read_settings
+from graphql_service.settings import WORKERS_LIMIT, Settings, find_mistyped, is_loopback, read_settings
 from graphql_service.stores import open_embedded, open_store
 from graphql_service.stores.base import Store
 from graphql_service.stores.sqlite import SQLiteStore
@@ -663,6 +663,8 @@ def serve(
 ) -> None:
     """Serve GraphQL over HTTP until Ctrl-C."""
     settings = read_settings(os.environ)
+    for sentence in find_mistyped(os.environ):
+        _say(sentence)
     settings = replace(settings, store=url or settings.store, workers=workers or settings.workers)
     if settings.auth == "none" and not (allow_anonymous or is_loopback(host)):
         raise SettingError(
@@ -673,7 +675,7 @@ def serve(
         with closing(_open_embedded(url, create=True)) as embedded:
             _load_sample(embedded)
     with _naming_option(url):
-        run_service(host, port, settings, partial(_welcome, settings.store, with_sample=with_sample))
+        run_service(host, port, settings, partial(_welcome, settings, with_sample=with_sample))
     _say("Stopped.")
 
 
@@ -685,16 +687,23 @@ def _load_sample(store: SQLiteStore) -> None:
             _load(store, DATASTORE_ID, stream, DATASTORE_NAME)
 
 
-def _welcome(store: str, host: str, port: int, *, with_sample: bool) -> None:
-    """What to open, and a query to try."""
+def _welcome(settings: Settings, host: str, port: int, *, with_sample: bool) -> None:
+    """What to open, a query to try, and who is let in."""
+    if host in ("0.0.0.0", "::"):  # noqa: S104 - every address of this machine, of which one has to be told
+        host = "localhost"
     address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
     query = _QUERY_TO_TRY if with_sample else "modality = CT sort updated desc"
     document = f'{{ imageSets(query: "{query}") {{ edges {{ node {{ imageSetId patient {{ name }} }} }} }} }}'
+    key, let_in = "", "whoever reaches it (IMAGESETS_AUTH is none)"
+    if settings.auth != "none":
+        what = "key" if settings.auth == "keys" else "token"
+        key, let_in = f" -H 'Authorization: Bearer {what.upper()}'", f"whoever sends a {what}"
     _say(
-        f"Serving {store}\n"
+        f"Serving {settings.store}\n"
         f"  open      {address}/\n"
-        f"  ask       curl -s {address}/graphql -H 'content-type: application/json'"
+        f"  ask       curl -s {address}/graphql -H 'content-type: application/json'{key}"
         f" -d '{json.dumps({'query': document})}'\n"
-        f"  or type   {shlex.quote(sys.argv[0])} search '{query}' --store '{store}'\n"
+        f"  or type   {shlex.quote(sys.argv[0])} search '{query}' --store '{settings.store}'\n"
+        f"It lets in {let_in}.\n"
         "Ctrl-C stops it."
     )

@@ -22,7 +22,7 @@ try:
     from opentelemetry.trace import SpanKind, StatusCode
     from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 except ImportError as error:
-    raise SettingError("IMAGESETS_TRACES needs OpenTelemetry: pip install 'imagesets[otel]'") from error
+    raise SettingError("IMAGESETS_TRACES needs OpenTelemetry: install imagesets with its extra 'otel'") from error
 
 
 class Tracing:

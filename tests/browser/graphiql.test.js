@@ -51,7 +51,7 @@ test("a token is asked for, sent, and kept in memory alone", () =>
   withPage(
     `${GUARDED}/graphql`,
     async (page) => {
-      await page.getByLabel("Access token").fill(KEY);
+      await page.getByLabel("Key or access token").fill(`Bearer ${KEY}`);
       await page.getByRole("button", { name: "Continue" }).click();
       await page.getByRole("dialog").waitFor({ state: "detached" });
       await page.locator(".search-language tbody").waitFor();

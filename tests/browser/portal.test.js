@@ -687,10 +687,10 @@ test("a token is asked for, sent with everything, and kept in memory alone", () 
       await press(page, "Not now");
       await state(page, "UNAUTHENTICATED").waitFor();
       await press(page, "Enter a token");
-      await page.getByLabel("Access token").fill("wrong");
+      await page.getByLabel("Key or access token").fill("wrong");
       await press(page, "Continue");
       await page.getByText("This token does not let you in.").waitFor();
-      await page.getByLabel("Access token").fill(KEY);
+      await page.getByLabel("Key or access token").fill(`Bearer ${KEY}`);
       await press(page, "Continue");
       await counted(page, "1–50 of 2,001");
       const refused = [];

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from graphql_service.errors import SettingError
-from graphql_service.settings import Limits, Settings, default_store, read_settings, share_of
+from graphql_service.settings import Limits, Settings, default_store, find_mistyped, read_settings, share_of
 
 
 def test_without_variables_the_store_is_in_the_users_data_folder() -> None:
@@ -132,3 +132,12 @@ def test_too_little_to_share_is_refused_by_its_name() -> None:
         "IMAGESETS_HEALTHIMAGING_RATE is shared out among the workers (IMAGESETS_WORKERS): it must be at least 3,"
         " as many as they are; it is 2"
     )
+
+
+def test_what_looks_like_a_setting_and_is_none_is_told() -> None:
+    environ = {"IMAGESETS_AUT": "keys", "IMAGESETS_MAX_COST": "1", "IMAGESETS_PORT": "tcp://10.0.0.1:80", "AUTH": ""}
+    assert find_mistyped(environ) == [
+        "IMAGESETS_AUT is no setting, and is not read: did you mean 'IMAGESETS_AUTH'?",
+        "IMAGESETS_PORT is no setting, and is not read: did you mean 'IMAGESETS_STORE'?",
+    ]
+    assert find_mistyped(dict.fromkeys(("IMAGESETS_STORE", "IMAGESETS_MAX_REQUEST_SECONDS"), "")) == []

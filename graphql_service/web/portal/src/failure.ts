@@ -25,7 +25,7 @@ const RETRY = { remedy: "retry", label: "Try again" } as const;
 const ADVICE: Readonly<Record<string, Advice>> = {
   UNAUTHENTICATED: {
     title: "Sign in to search",
-    advice: "This service wants an access token. Whoever runs it can give you one.",
+    advice: "This service wants a key or an access token. Whoever runs it can give you one.",
     alone: true,
     remedy: "signIn",
     label: "Enter a token",

@@ -57,7 +57,7 @@ async function fetcher(asked: Asked, options?: { readonly headers?: Record<strin
     const response = await fetch(connection.endpoint, { method: "POST", headers, body: JSON.stringify(asked) });
     const answer = await response.json();
     if (response.status !== 401) return answer;
-    const token = await askForToken(answer.errors?.[0]?.message ?? "This service wants an access token.");
+    const token = await askForToken(answer.errors?.[0]?.message ?? "This service wants a key or an access token.");
     if (!token) return answer;
     connection.token = token;
   }

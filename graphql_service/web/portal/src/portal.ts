@@ -336,7 +336,7 @@ class Portal {
     const token = await askForToken(
       refused
         ? "This token does not let you in. Check that it is whole, or ask whoever runs this service for another."
-        : "This service wants an access token. Whoever runs it can give you one.",
+        : "This service wants a key or an access token. Whoever runs it can give you one.",
     );
     if (!token) return;
     this.#connection.token = token;

@@ -19,7 +19,7 @@ function show(message: string): Promise<string | null> {
     autocomplete: "off",
     spellcheck: false,
     required: true,
-    "aria-label": "Access token",
+    "aria-label": "Key or access token",
   });
   const dialog = h(
     "dialog",
@@ -44,7 +44,9 @@ function show(message: string): Promise<string | null> {
   return new Promise((resolve) => {
     dialog.addEventListener("close", () => {
       dialog.remove();
-      resolve(dialog.returnValue === "ok" ? input.value.trim() || null : null);
+      // Whole headers are copied too.
+      const token = input.value.trim().replace(/^Bearer\s+/i, "");
+      resolve(dialog.returnValue === "ok" ? token || null : null);
     });
   });
 }
