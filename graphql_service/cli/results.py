@@ -23,7 +23,7 @@ from rich.table import Table
 from rich.text import Text
 
 from grammar.fields import BY_NAME, FIELDS, Field, FieldType
-from graphql_service.image_set import Datastore, ImageSet, Value
+from graphql_service.image_set import Datastore, ImageSet, Value, read_time
 from graphql_service.loading.ndjson import dump_line
 
 #: Image sets as they arrive, some at a time: what was found is shown before the next are asked for.
@@ -158,8 +158,17 @@ def _read(image_set: ImageSet, field: Field) -> Value:
     return value
 
 
+def _is_day(image_set: ImageSet, field: Field) -> bool:
+    """Whether of a moment only the day is stored, so that its midnight is nobody's word."""
+    return field.type is FieldType.DATE or (
+        field.type is FieldType.WALL_CLOCK and read_time(image_set.tags.get("DICOMStudyTime")) is None
+    )
+
+
 def _shown(image_set: ImageSet, field: str, zone: tzinfo) -> str:
     value = _read(image_set, BY_NAME[field])
+    if isinstance(value, datetime) and _is_day(image_set, BY_NAME[field]):
+        return value.date().isoformat()
     if isinstance(value, datetime):
         moment = value.astimezone(zone) if BY_NAME[field].type is FieldType.INSTANT else value
         return f"{moment:%Y-%m-%d %H:%M}"
@@ -173,7 +182,7 @@ def _cell(field: Field, image_set: ImageSet) -> str:
             return ""
         case bool():
             return "true" if value else "false"
-        case datetime() if field.type is FieldType.DATE:
+        case datetime() if _is_day(image_set, field):
             return value.date().isoformat()
         case datetime():
             return value.isoformat().replace("+00:00", "Z")

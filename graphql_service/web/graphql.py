@@ -29,6 +29,7 @@ from graphql_service.settings import Limits
 from graphql_service.web.bodies import UnreadableBody, read_body
 from graphql_service.web.media_types import choose_media_type
 from graphql_service.web.service import Service
+from graphql_service.web.telemetry import told_of
 
 _JSON: Final = "application/json"
 _GRAPHQL: Final = "application/graphql-response+json"
@@ -91,7 +92,8 @@ def create_endpoint(
         if len(encoded) > limits.answer_bytes:
             answered = _refuse(LimitExceeded("answer_bytes", limits.answer_bytes, len(encoded), "bytes in the answer"))
             encoded = _encode(answered.body)
-        for code in _codes(answered.body):
+        told_of(request.scope).errors = codes = _codes(answered.body)
+        for code in codes:
             ERRORS.labels(code).inc()
         status = answered.status or (400 if media_type == _GRAPHQL else 200)
         return Response(encoded, status, answered.headers, media_type)

@@ -38,6 +38,7 @@ _log: Final = structlog.get_logger()
 class Told:
     """What is told of one request, gathered on its way. `operations` are root fields, or one action of HealthImaging's.
 
+    `errors` are the codes of those that an answer of GraphQL's holds.
     `principal` is who asked, as the access log of a door has it; None before that is known.
     """
 
@@ -46,6 +47,7 @@ class Told:
     principal: str | None = None
     door: str = "graphql"
     operations: Sequence[str] = ()
+    errors: Sequence[str] = ()
     readings: Sequence[Reading] = ()
 
 
@@ -87,6 +89,7 @@ def describe(scope: Scope, told: Told, status: int) -> dict[str, Any]:
         "status": status,
         "principal": told.principal,
         "operations": list(told.operations),
+        "errors": list(told.errors),
         "searches": [shape(reading.search) for reading in told.readings if reading.search is not None],
         "imageSets": sum(len(reading.image_set_ids) for reading in told.readings),
     }

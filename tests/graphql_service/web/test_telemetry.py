@@ -125,6 +125,16 @@ def test_no_patient_value_is_told(run: Run) -> None:
         ["imageSets"],
     )
     assert first["requestId"] == answers[0].headers["x-request-id"]
+    # What is no request of GraphQL's has its status alone.
+    told_errors = [
+        [error["extensions"]["code"] for error in answer.json().get("errors", ())]
+        for answer in answers
+        if answer.status_code == 200 and answer.url.path == "/graphql"
+    ]
+    found = [line["errors"] for line in log if (line.get("path"), line.get("status")) == ("/graphql", 200)]
+    assert found == told_errors
+    assert [] in told_errors
+    assert ["INVALID_QUERY"] in told_errors
     assert len(log) == len(answers) + 1
     audit = [json.loads(line) for line in (run.folder / "audit.log").read_text().splitlines()]
     assert audit[0]["query"].startswith("DICOMPatientId = PLANTED-ID-1 and DICOMPatientName = Askedname")

@@ -19,8 +19,7 @@ export function showCell(field: Field, imageSet: ImageSet): Child {
       return h(
         "time",
         { datetime: text, title: `${text.replace("T", " ")}, on the scanner's clock` },
-        // Where no time is stored, none is shown, though it sorts as 00:00.
-        imageSet.study.time ? writeWallClock(text) : text.slice(0, 10),
+        text.includes("T") ? writeWallClock(text) : text,
       );
     case "PERSON_NAME":
       return showName(text);

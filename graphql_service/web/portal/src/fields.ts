@@ -60,7 +60,9 @@ interface Shown {
   readonly read: (imageSet: ImageSet) => Json;
 }
 
-const studyMoment = ({ study }: ImageSet): Json => (study.date ? `${study.date}T${study.time ?? "00:00:00"}` : null);
+// Where no time is stored, there is none, though it sorts as midnight.
+const studyMoment = ({ study }: ImageSet): Json =>
+  study.date && study.time ? `${study.date}T${study.time}` : study.date;
 
 /** By canonical name, in the order in which columns stand. A field that is not here has no column. */
 const SHOWN: Readonly<Record<string, Shown>> = {
