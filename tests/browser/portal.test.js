@@ -289,6 +289,15 @@ test("image sets that belong to no study are spoken of where studies are shown",
     { hash: "#view=studies" },
   ));
 
+test("everything of a name is found from a row of it", () =>
+  open(async (page) => {
+    await search(page, "patient = SUBJECT08701");
+    await page.locator(".row-button").first().click();
+    await page.getByTitle("Search all of this patient name").click();
+    await becomes(page, 'name = "Melissa844 Huel628"');
+    await firstRow(page);
+  }));
+
 test("times are on the viewer's clock, and the zone is said", () =>
   open(
     async (page) => {

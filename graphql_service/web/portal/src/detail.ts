@@ -32,7 +32,13 @@ const GROUPS: readonly (readonly [string, readonly string[]])[] = [
   ["Image set", ["imageSetId", "version", "updatedAt", "createdAt", "lastAccessedAt", "isPrimary", "storageTier"]],
 ];
 /** Values that one looks for again. */
-const SEARCHED = ["DICOMPatientId", "DICOMStudyInstanceUID", "DICOMSeriesInstanceUID", "DICOMAccessionNumber"];
+const SEARCHED = [
+  "DICOMPatientId",
+  "DICOMPatientName",
+  "DICOMStudyInstanceUID",
+  "DICOMSeriesInstanceUID",
+  "DICOMAccessionNumber",
+];
 
 export interface DetailHost {
   readonly connection: Connection;
@@ -75,7 +81,9 @@ function fact(host: DetailHost, detail: Detail, field: Field): Child {
   const shown = field.kind === "INSTANT" && value ? writeInstantExactly(text) : showCell(field, detail);
   if (field.kind === "INTEGER" && value === null) return writeWideInteger(detail.dicomTags[field.name]) || shown;
   if (!value) return shown;
-  const search = () => host.search(`${field.short} = ${writeValue(text)}`);
+  // A name is found by any of its groups.
+  const sought = field.kind === "PERSON_NAME" ? (text.split("=").find(Boolean) ?? text) : text;
+  const search = () => host.search(`${field.short} = ${writeValue(sought)}`);
   const copied = field.kind === "ID" || field.kind === "UID";
   return [
     h("span", { class: copied ? "value mono" : "value" }, shown),
