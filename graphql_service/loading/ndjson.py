@@ -66,6 +66,10 @@ def read_lines(stream: IO[bytes], datastore_id: str) -> Iterator[ImageSet | Refu
             yield RefusedLine(number, str(refused))
 
 
+#: Whole numbers from here on are read as floats, and so not to the digit.
+_BEYOND: Final = 2.0**63
+
+
 def dump_line(image_set: ImageSet) -> bytes:
     """The image set as a line, newline and all, that `read_lines` reads back as it is."""
     return orjson.dumps(to_summary(image_set, _write_time), option=orjson.OPT_APPEND_NEWLINE)
@@ -102,6 +106,8 @@ def _read_summary(line: bytes, datastore_id: str) -> ImageSet:
         raise _Refused("isPrimary must be true or false")
     if tags is not None and not isinstance(tags, dict):
         raise _Refused("DICOMTags must be an object")
+    if tags is not None and any(type(each) is float and abs(each) >= _BEYOND for each in tags.values()):
+        raise _Refused("DICOMTags has a number of more than 64 bits: write it as a text")
     version = get("version")
     if version is not None and read_integer(version) is None:
         raise _Refused("version must be an integer")
