@@ -56,9 +56,6 @@ from grammar.recovery import Surprise, Token, diagnose, straighten
 MAX_DEPTH: Final = 16
 MAX_COMPARISONS: Final = 50
 
-#: A name of two parts as lists show it, with nothing that has a meaning in quotes.
-_LISTED_NAME: Final = re.compile(r"""\s*([^,^"\\\s][^,^"\\]*?)\s*,\s*([^,^"\\\s][^,^"\\]*?)\s*""")
-
 #: Every fix is tried before it is offered, as far as this many characters can be read again in good time.
 MAX_MENDED: Final = 6_000
 
@@ -570,10 +567,10 @@ def _notice_comma(literal: Literal | None) -> Problem | None:
     """That a name stands there as lists show it, `García, Ada`, which is one part of a stored name."""
     if literal is None or literal.style is not Style.QUOTED or not isinstance(literal.value, str):
         return None
-    found = _LISTED_NAME.fullmatch(literal.value)
-    if found is None:
+    family, _, given = (part.strip() for part in literal.value.partition(","))
+    if not (family and given) or "," in given or any(sign in literal.value for sign in '^"\\'):
         return None
-    stored, (start, end) = f'"{found[1]}^{found[2]}"', literal.span
+    stored, (start, end) = f'"{family}^{given}"', literal.span
     message = f"a comma is part of a name here; family and given name are parted by ^, as in {stored}"
     return Problem("name_with_comma", message, start, end, (), (stored,), Fix(start, end, stored))
 

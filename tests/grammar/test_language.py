@@ -190,6 +190,8 @@ def test_a_name_as_lists_show_it_is_noticed_and_mended() -> None:
         "mixed_and_or", "name_with_comma", "name_with_comma",
     ]  # fmt: skip
     assert read("name = $it", {"it": "García, Ada"}).notices == ()
+    # Read in one pass: 8,000 characters in which a regular expression could lose itself.
+    assert read(f'name = "a{" " * 3_900},b{" " * 3_900}^"').notices == ()
 
 
 def test_an_unknown_zone_is_refused() -> None:
