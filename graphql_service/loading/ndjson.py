@@ -106,7 +106,7 @@ def _read_summary(line: bytes, datastore_id: str) -> ImageSet:
         raise _Refused("isPrimary must be true or false")
     if tags is not None and not isinstance(tags, dict):
         raise _Refused("DICOMTags must be an object")
-    if tags is not None and any(type(each) is float and abs(each) >= _BEYOND for each in tags.values()):
+    if tags is not None and _has_wide_number(tags):
         raise _Refused("DICOMTags has a number of more than 64 bits: write it as a text")
     version = get("version")
     if version is not None and read_integer(version) is None:
@@ -116,6 +116,17 @@ def _read_summary(line: bytes, datastore_id: str) -> ImageSet:
     except (TypeError, ValueError, OverflowError):
         raise _Refused(f"{', '.join(_TIMES)} must be ISO 8601 times with a zone, or seconds since 1970") from None
     return ImageSet(datastore_id, image_set_id, version, created, updated, accessed, tier, primary, tags or {})
+
+
+def _has_wide_number(tags: dict[str, Any]) -> bool:
+    """Whether a number is in them that has been read as another one."""
+    level = list(tags.values())
+    while level:
+        if any(type(each) is float and abs(each) >= _BEYOND for each in level):
+            return True
+        inner = [each for each in level if isinstance(each, dict | list)]
+        level = [below for each in inner for below in (each.values() if isinstance(each, dict) else each)]
+    return False
 
 
 def _find_fault(line: bytes) -> str:

@@ -92,9 +92,10 @@ def create_endpoint(
         if len(encoded) > limits.answer_bytes:
             answered = _refuse(LimitExceeded("answer_bytes", limits.answer_bytes, len(encoded), "bytes in the answer"))
             encoded = _encode(answered.body)
-        told_of(request.scope).errors = codes = _codes(answered.body)
+        codes = _codes(answered.body)
         for code in codes:
             ERRORS.labels(code).inc()
+        told_of(request.scope).errors = tuple(dict.fromkeys(codes))
         status = answered.status or (400 if media_type == _GRAPHQL else 200)
         return Response(encoded, status, answered.headers, media_type)
 

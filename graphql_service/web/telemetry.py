@@ -38,7 +38,7 @@ _log: Final = structlog.get_logger()
 class Told:
     """What is told of one request, gathered on its way. `operations` are root fields, or one action of HealthImaging's.
 
-    `errors` are the codes of those that an answer of GraphQL's holds.
+    `errors` are the codes of those that an answer of GraphQL's holds, each once.
     `principal` is who asked, as the access log of a door has it; None before that is known.
     """
 

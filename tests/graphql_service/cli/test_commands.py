@@ -3,11 +3,13 @@
 import json
 import os
 import pty
+import re
 import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from datetime import UTC
 from io import StringIO
 from pathlib import Path
@@ -20,6 +22,7 @@ from graphql_service.cli import main
 from graphql_service.cli.results import write_datastores, write_table
 from graphql_service.image_set import Datastore, ImageSet
 from graphql_service.sample import open_sample
+from graphql_service.stores.sqlite import SQLiteStore
 
 ROOT = Path(__file__).parents[3]
 PROGRAM = str(Path(sys.executable).with_name("imagesets"))
@@ -470,6 +473,28 @@ def test_serve_says_that_a_port_is_in_use(run: Run) -> None:
     assert ran.err.splitlines()[-1] == (
         f"Error: cannot listen on 127.0.0.1 port {port}: it is in use; take another with --port"
     )
+
+
+def test_what_it_says_first_works_as_it_stands(tmp_path: Path) -> None:
+    with closing(SQLiteStore(tmp_path / "store.db", create=True)) as store:
+        store.create_datastore(DATASTORE)
+    keys = {"IMAGESETS_KEYS_FILE": str(tmp_path / "keys.json"), "IMAGESETS_AUT": "oidc"}
+    subprocess.run([PROGRAM, "keys", "add", "portal"], env=os.environ | keys, check=True, capture_output=True)
+    arguments = ["serve", "--port", "0", "--store", f"sqlite:///{tmp_path}/store.db", "--host", "0.0.0.0"]  # noqa: S104
+    for auth, header, let_in in (
+        ("keys", " -H 'Authorization: Bearer KEY'", "whoever sends a key."),
+        ("none", "", "whoever reaches it (IMAGESETS_AUTH is none)."),
+    ):
+        command = [PROGRAM, *arguments, *(["--allow-anonymous"] if auth == "none" else [])]
+        environment = os.environ | keys | {"IMAGESETS_AUTH": auth}
+        with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
+            assert process.stderr is not None
+            said = list(iter(process.stderr.readline, "Ctrl-C stops it.\n"))
+            process.terminate()
+        assert said[0] == "IMAGESETS_AUT is no setting, and is not read: did you mean 'IMAGESETS_AUTH'?\n"
+        assert re.fullmatch(r"  open      http://localhost:\d+/\n", said[2])
+        assert f"/graphql -H 'content-type: application/json'{header} -d " in said[3]
+        assert said[-1] == f"It lets in {let_in}\n"
 
 
 @pytest.fixture

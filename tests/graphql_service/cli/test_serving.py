@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from http.client import HTTPConnection
@@ -299,25 +299,3 @@ def test_what_keeps_workers_from_starting_is_said_once(tmp_path: Path) -> None:
             1,
             f"Error: cannot listen on 127.0.0.1 port {port}: it is in use; take another with --port\n",
         )
-
-
-def test_what_it_says_first_works_as_it_stands(tmp_path: Path) -> None:
-    with closing(SQLiteStore(tmp_path / "store.db", create=True)) as store:
-        store.create_datastore(DATASTORE)
-    keys = {"IMAGESETS_KEYS_FILE": str(tmp_path / "keys.json"), "IMAGESETS_AUT": "oidc"}
-    subprocess.run([PROGRAM, "keys", "add", "portal"], env=os.environ | keys, check=True, capture_output=True)
-    arguments = ["serve", "--port", "0", "--store", f"sqlite:///{tmp_path}/store.db", "--host", "0.0.0.0"]  # noqa: S104
-    for auth, header, let_in in (
-        ("keys", " -H 'Authorization: Bearer KEY'", "whoever sends a key."),
-        ("none", "", "whoever reaches it (IMAGESETS_AUTH is none)."),
-    ):
-        command = [PROGRAM, *arguments, *(["--allow-anonymous"] if auth == "none" else [])]
-        environment = os.environ | keys | {"IMAGESETS_AUTH": auth}
-        with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
-            assert process.stderr is not None
-            said = list(iter(process.stderr.readline, "Ctrl-C stops it.\n"))
-            process.terminate()
-        assert said[0] == "IMAGESETS_AUT is no setting, and is not read: did you mean 'IMAGESETS_AUTH'?\n"
-        assert re.fullmatch(r"  open      http://localhost:\d+/\n", said[2])
-        assert f"/graphql -H 'content-type: application/json'{header} -d " in said[3]
-        assert said[-1] == f"It lets in {let_in}\n"

@@ -68,6 +68,7 @@ def test_times_are_exact_to_the_microsecond(stored: object, moment: datetime | N
     assert read(line(updatedAt=stored)) == [replace(EMPTY, updated_at=moment)]
 
 
+WIDE = "DICOMTags has a number of more than 64 bits: write it as a text"
 TIMES = "createdAt, updatedAt, lastAccessedAt must be ISO 8601 times with a zone, or seconds since 1970"
 FULL = line()[:-2].decode()
 
@@ -107,8 +108,12 @@ FULL = line()[:-2].decode()
         (line(isPrimary=1), "isPrimary must be true or false"),
         (line(DICOMTags=[]), "DICOMTags must be an object"),
         (line(DICOMTags=""), "DICOMTags must be an object"),
-        (line(DICOMTags={"private": 10**30}), "DICOMTags has a number of more than 64 bits: write it as a text"),
-        (line(DICOMTags={"private": -(2**63) - 1}), "DICOMTags has a number of more than 64 bits: write it as a text"),
+        (line(DICOMTags={"private": 10**30}), WIDE),
+        (
+            line(DICOMTags={"a": [{"b": 10**30}], "c": 1.5}),
+            WIDE,
+        ),
+        (line(DICOMTags={"private": -(2**63) - 1}), WIDE),
         (line(updatedAt="2024-02-29T00:00:00"), TIMES),
         (line(updatedAt="2024-02-30T00:00:00Z"), TIMES),
         (line(updatedAt="0001-01-01T00:00:00+05:00"), TIMES),

@@ -3,7 +3,7 @@ import sqlite3
 import threading
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import closing, nullcontext
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import cycle
@@ -105,6 +105,19 @@ def test_columns_hold_what_whole_image_sets_do(
 TURNS = (finding.TURNS, ((0, 1), (1, 2), (3, 3), (6, 5)), ((-1, 3), (-1, 2)))
 
 
+@contextmanager
+def loaded(store: SQLiteStore, turns: Turns, *batches: list[ImageSet]) -> Iterator[None]:
+    """What is loaded, one batch after the other, and found by these turns; afterwards it is gone."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(finding, "TURNS", turns)
+        for batch in batches:
+            store.load(DATASTORE_ID, batch)
+        try:
+            yield
+        finally:
+            store.remove_datastore(DATASTORE_ID)
+
+
 @settings(max_examples=500, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     stored=collections,
@@ -123,22 +136,7 @@ def test_every_answer_is_the_reference_meaning_in_the_reference_order(
     bulk: int,
     turns: Turns,
 ) -> None:
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(finding, "TURNS", turns)
-        check_every_answer(lasting_store, stored, where, sort, size, bulk)
-
-
-def check_every_answer(
-    lasting_store: SQLiteStore,
-    stored: list[ImageSet],
-    where: Condition,
-    sort: tuple[SortKey, ...],
-    size: int,
-    bulk: int,
-) -> None:
-    lasting_store.load(DATASTORE_ID, stored[:bulk])
-    lasting_store.load(DATASTORE_ID, stored[bulk:])
-    try:
+    with loaded(lasting_store, turns, stored[:bulk], stored[bulk:]):
         wanted = expected(stored, where, sort)
         check_pages(lasting_store, DATASTORE_ID, wanted, where, sort, size)
         assert lasting_store.count(DATASTORE_ID, where, 1_000) == len(wanted)
@@ -150,8 +148,6 @@ def check_every_answer(
             chosen = between[-size:] if backward else between[:size]
             if wanted:
                 assert lasting_store.fetch(request) == Answer(tuple(chosen), len(between) > size)
-    finally:
-        lasting_store.remove_datastore(DATASTORE_ID)
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -170,16 +166,7 @@ def test_studies_stand_once_where_their_first_image_set_does(
     size: int,
     turns: Turns,
 ) -> None:
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(finding, "TURNS", turns)
-        check_studies(lasting_store, stored, where, sort, size)
-
-
-def check_studies(
-    lasting_store: SQLiteStore, stored: list[ImageSet], where: Condition, sort: tuple[SortKey, ...], size: int
-) -> None:
-    lasting_store.load(DATASTORE_ID, stored)
-    try:
+    with loaded(lasting_store, turns, stored):
         wanted = expected_studies(stored, where, sort)
         check_pages(lasting_store, DATASTORE_ID, wanted, where, sort, size, studies=True)
         assert lasting_store.count(DATASTORE_ID, where, 1_000, studies=True) == len(wanted)
@@ -189,8 +176,6 @@ def check_studies(
             ends = place(wanted[0], sort), place(wanted[-1], sort)
             request = Request(DATASTORE_ID, where, sort, size, *ends, studies=True)
             assert lasting_store.fetch(request) == Answer(tuple(between[:size]), len(between) > size)
-    finally:
-        lasting_store.remove_datastore(DATASTORE_ID)
 
 
 @settings(max_examples=50, deadline=None)
