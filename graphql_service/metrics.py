@@ -35,7 +35,7 @@ _SIZES: Final = (0, 1, 10, 50, 100, 500, 1_000, 5_000, 10_000, 100_000)
 _FOLDER: Final = "PROMETHEUS_MULTIPROC_DIR"
 _WORKER: Final = "IMAGESETS_WORKER_NUMBER"
 
-if _number := os.environ.get(_WORKER):
+if _FOLDER in os.environ and (_number := os.environ.get(_WORKER)):
     # Files by number, not by process: whoever takes a worker's place goes on counting where it ended.
     values.ValueClass = values.MultiProcessValue(lambda: _number)  # type: ignore[no-untyped-call]
 

@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
-from multiprocessing import get_context, parent_process
+from multiprocessing import get_context, parent_process, resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -162,8 +162,7 @@ class _Workers:
                 self._bury(sentinels[ready])
             for number, due in list(self._missing.items()):
                 if due <= time.monotonic():
-                    del self._missing[number]
-                    self._start(number)
+                    self._replace(number)
 
     def end(self) -> None:
         """Has all of them end what they are working on, and waits for that."""
@@ -183,19 +182,32 @@ class _Workers:
                     worker.process.kill()
                     worker.process.join()
 
+    def _replace(self, number: int) -> None:
+        del self._missing[number]
+        try:
+            self._start(number)
+        except OSError as error:  # too little memory, too many files: the others serve on meanwhile
+            self._missing[number] = time.monotonic() + _PAUSE_SECONDS
+            _warn(f"worker {number} cannot be started ({error.strerror}): it is tried again")
+
     def _start(self, number: int) -> _Worker:
         context = get_context("spawn")
         ours, theirs = context.Pipe(duplex=False)
         arguments = (theirs, self._address, share_of(self._settings, number), self._folder / _TURNS)
         process = context.Process(target=_work, args=arguments, name=f"worker {number}")
         os.environ.update(worker_environment(self._folder, number))
+        # It is started with the first worker, and then lets the signal through again.
+        resource_tracker.ensure_running()
         # Ctrl-C goes to every process of a terminal; the workers leave it to this one.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             process.start()
+        except OSError:
+            ours.close()
+            raise
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        theirs.close()
+            theirs.close()
         worker = _Worker(number, process, ours)
         self._running[number] = worker
         return worker

@@ -28,7 +28,7 @@ def remember_texts(
 ) -> None:
     """Keeps folded names and descriptions that image sets have."""
     _remember_names(connection, number, names)
-    parts = {part for name in names if name is not None for group in split_name(name) for part in group if part}
+    parts = _split(names)
     _remember(connection, number, "part", sorted(parts))
     _remember(connection, number, "description", sorted(each for each in descriptions if each is not None))
 
@@ -58,7 +58,7 @@ def forget_texts(
         f" AND NOT EXISTS (SELECT 1 FROM image_sets_{number} WHERE patient_name = ?1)",
         ((name,) for name in names if name is not None),
     )
-    parts = {part for name in names if name is not None for group in split_name(name) for part in group if part}
+    parts = _split(names)
     for field, texts, table in (
         ("part", parts, f"name_parts_{number}"),
         ("description", descriptions, f"image_sets_{number}"),
@@ -76,6 +76,11 @@ def forget_texts(
 def cut_grams(text: str) -> set[str]:
     """The grams of a text: none where it is shorter than one."""
     return {text[place : place + GRAM] for place in range(len(text) - GRAM + 1)}
+
+
+def _split(names: Collection[str | None]) -> set[str]:
+    """The components of names."""
+    return {part for name in names if name is not None for group in split_name(name) for part in group if part}
 
 
 def _remember_names(connection: sqlite3.Connection, number: int, names: Iterable[str | None]) -> None:

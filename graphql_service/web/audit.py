@@ -44,7 +44,7 @@ class Audit:
     Several processes that write to one target, each with an Audit of its own, name the same file as `turns`: by it they
     take turns, so that lines stay whole. The system ends the turn of a process that ends.
 
-    `may_block` says that writing may have to wait, for whoever reads a pipe: SECONDS at most.
+    `may_block` says that writing may have to wait, for whoever reads a pipe or has its turn: SECONDS at most.
     """
 
     def __init__(self, target: str, *, with_ids: bool = False, turns: Path | None = None) -> None:
@@ -64,7 +64,8 @@ class Audit:
                 self._descriptor = self._open()
             except OSError as error:
                 raise SettingError(f"IMAGESETS_AUDIT_LOG: {self._path} cannot be written: {error.strerror}") from error
-        self.may_block = self._descriptor is not None and not stat.S_ISREG(os.fstat(self._descriptor).st_mode)
+        self._is_pipe = self._descriptor is not None and not stat.S_ISREG(os.fstat(self._descriptor).st_mode)
+        self.may_block = self._is_pipe or (self._descriptor is not None and turns is not None)
 
     def write(
         self, readings: Sequence[Reading], *, request_id: str, principal: str, client: str | None, door: str
@@ -97,6 +98,9 @@ class Audit:
         """Give up the file."""
         if self._path is not None and self._descriptor is not None:
             os.close(self._descriptor)
+        if isinstance(self._torn, mmap.mmap):
+            self._torn.close()
+            self._torn = bytearray(1)
         if self._turns is not None:
             os.close(self._turns)
         self._descriptor = self._turns = None
@@ -145,7 +149,7 @@ class Audit:
         self._torn[0] = True
         while lines:
             size = len(lines)
-            if self.may_block:
+            if self._is_pipe:
                 # So much is written at once, or not at all, where there is room for it.
                 self._wait_for_room(deadline)
                 size = select.PIPE_BUF

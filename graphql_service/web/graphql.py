@@ -172,10 +172,11 @@ async def _read_post(request: Request, limits: Limits) -> dict[str, object]:
         raise _Refused(400, f"'{misplaced[0]}' belongs in the body of a POST, not in its address")
     body = await read_body(request, limits.body_bytes)
     found = _decode("body", body)
-    if len(body) > limits.variables_bytes:
-        _check_size(orjson.dumps(found.get("variables")), limits)
     if body.count(b"{") + body.count(b"[") > limits.nesting:
         _check_nesting(found.get("variables"), limits)
+    variables = found.get("variables")
+    if len(body) > limits.variables_bytes and isinstance(variables, dict):
+        _check_size(_encode(variables), limits)
     return found
 
 

@@ -1,5 +1,6 @@
 """The service in several processes, as it is run: who answers, what all count together, who ends and who goes on."""
 
+import errno
 import json
 import os
 import re
@@ -19,7 +20,8 @@ from typing import Any
 import pytest
 from click import ClickException
 
-from graphql_service.cli.serving import keep_address, listen, make_folder
+from graphql_service.cli.serving import _Workers, keep_address, listen, make_folder
+from graphql_service.settings import Settings
 from graphql_service.stores.sqlite import SQLiteStore
 from tests.live import DATASTORE, make_image_sets
 
@@ -299,3 +301,24 @@ def test_what_keeps_workers_from_starting_is_said_once(tmp_path: Path) -> None:
             1,
             f"Error: cannot listen on 127.0.0.1 port {port}: it is in use; take another with --port\n",
         )
+
+
+def test_a_worker_that_cannot_be_started_is_tried_again_and_ends_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard, told = socket.socketpair()
+    tried: list[int] = []
+
+    def start(_: object, number: int) -> None:
+        tried.append(number)
+        if len(tried) == 2:
+            told.send(b"x")
+        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    monkeypatch.setattr("graphql_service.cli.serving._PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(_Workers, "_start", start)
+    with heard, told:
+        workers = _Workers(("127.0.0.1", 0), Settings(workers=2), tmp_path, heard)
+        workers._missing[1] = 0.0
+        workers.watch()
+    assert tried[:2] == [1, 1]

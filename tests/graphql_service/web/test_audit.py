@@ -196,3 +196,13 @@ def test_a_full_disk_is_no_audit() -> None:
     with pytest.raises(AuditError) as refused:
         Audit("/dev/full").write([NAMED], **WHO)
     assert str(refused.value) == "the audit log cannot be written (No space left on device), so nothing is answered"
+
+
+def test_who_waits_for_a_turn_keeps_no_other_request_waiting(tmp_path: Path) -> None:
+    """The endpoint writes in a thread where writing may block."""
+    alone, together = Audit(str(tmp_path / "a.log")), Audit(str(tmp_path / "b.log"), turns=tmp_path / "turns")
+    without = Audit("", turns=tmp_path / "turns")
+    assert [each.may_block for each in (alone, together, without)] == [False, True, False]
+    for audit in (alone, together, without):
+        audit.close()
+        audit.close()

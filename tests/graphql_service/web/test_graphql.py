@@ -253,6 +253,15 @@ def test_names_of_the_schema_are_not_proposed_where_that_is_off(store: SQLiteSto
         assert ("patientName" in error["message"]) == shown
 
 
+@pytest.mark.parametrize(("value", "status"), [("1" * 30, 200), ("[" * 300 + "]" * 300, 413)])
+def test_variables_of_a_large_body_are_refused_in_the_declared_way(store: SQLiteStore, value: str, status: int) -> None:
+    client = Client(create_app(store, Settings()))
+    padding = "x" * Limits().variables_bytes
+    body = f'{{"query": "{{ __typename }}", "variables": {{"a": {value}}}, "extensions": {{"b": "{padding}"}}}}'
+    answered = client.post("/graphql", content=body, headers={"content-type": "application/json"})
+    assert answered.status_code == status, answered.text
+
+
 def test_an_answer_may_not_be_larger_than_its_limit(store: SQLiteStore) -> None:
     client = Client(create_app(store, Settings(limits=Limits(answer_bytes=60))))
     (error,) = client.post("/graphql", json={"query": "{ searchFields { name description } }"}).json()["errors"]
