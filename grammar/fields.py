@@ -27,6 +27,9 @@ class FieldType(Enum):
     DATE = "date"
     INTEGER = "integer"
 
+    # That of Enum is written in Python, and each search asks what types its fields have.
+    __hash__ = object.__hash__
+
 
 #: The comparison words of the language in the order in which messages list them.
 _EQUALITY: Final = ("=", "!=", "in", "is")

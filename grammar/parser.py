@@ -28,18 +28,15 @@ from lark.parsers.lalr_analysis import Shift
 from grammar.criteria import (
     Condition,
     Everything,
-    Interval,
     Search,
     SortKey,
     Span,
-    When,
-    comparisons,
     conjunction,
     disjunction,
     negation,
 )
 from grammar.fields import SPELLINGS, Field, FieldType, find_field
-from grammar.periods import date_condition, find_zone, is_relative
+from grammar.periods import date_condition, find_zone, is_moving
 from grammar.problems import MAX_PROBLEMS, Fix, Problem, QueryError, Refused, did_you_mean, near_names
 from grammar.reading import (
     MAX_LENGTH,
@@ -247,19 +244,7 @@ def _build(syntax: _Syntax, variables: Mapping[str, object]) -> _Draft:
         # Two findings with one code at one place are one problem.
         found = {(problem.start, problem.code): problem for problem in (*builder.problems, *problems)}
         problems = tuple(sorted(found.values(), key=_place_of)[:MAX_PROBLEMS])
-    moving = any(_is_moving(comparison.operand) for comparison in comparisons(search.where))
-    return _Draft(Written(search, tuple(builder.notices)), problems, moving, variables is NO_VARIABLES)
-
-
-def _is_moving(operand: object) -> bool:
-    """Whether an operand holds a date that depends on when it is asked."""
-    match operand:
-        case When():
-            return is_relative(operand)
-        case Interval(low, high):
-            return _is_moving(low) or _is_moving(high)
-        case _:
-            return False
+    return _Draft(Written(search, tuple(builder.notices)), problems, is_moving(search.where), variables is NO_VARIABLES)
 
 
 def _syntax(text: str) -> _Syntax:

@@ -28,6 +28,7 @@ from grammar.criteria import (
     Search,
     Span,
     When,
+    comparisons,
     conjunction,
     disjunction,
     negation,
@@ -167,9 +168,19 @@ def is_point(when: When) -> bool:
     return when.text.startswith("now")
 
 
-def is_relative(when: When) -> bool:
-    """Whether what the date names depends on when it is asked."""
-    return when.text[0] in "tyn"
+def is_moving(condition: Condition) -> bool:
+    """Whether a condition holds a date that depends on when it is asked."""
+    return any(_moves(comparison.operand) for comparison in comparisons(condition))
+
+
+def _moves(operand: object) -> bool:
+    match operand:
+        case When(text):
+            return text[0] in "tyn"
+        case Interval(low, high):
+            return _moves(low) or _moves(high)
+        case _:
+            return False
 
 
 def _spell_absolute(text: str) -> str:

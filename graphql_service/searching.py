@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
@@ -16,7 +17,7 @@ from zoneinfo import ZoneInfo
 from grammar.criteria import Comparison, Condition, Everything, Operator, Search, SortKey, conjunction
 from grammar.fields import BY_NAME, FieldType
 from grammar.parser import read
-from grammar.periods import date_search, find_zone
+from grammar.periods import date_search, find_zone, is_moving
 from grammar.printer import canonical
 from grammar.problems import Problem, QueryError
 from graphql_service.auditing import Reading
@@ -33,6 +34,8 @@ from graphql_service.studies import STUDY_UID, scan_studies, study_uid
 #: Newest first, as SearchImageSets answers when it is asked for no order.
 DEFAULT_SORT: Final = (SortKey("updatedAt", descending=True),)
 COUNT_LIMIT: Final = 10_000
+#: Where dates do not move, any instant will do.
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +47,7 @@ class Inquiry:
 
     datastore_id: str
     query: str = ""
-    variables: Mapping[str, object] = field(default_factory=dict)
+    variables: Mapping[str, object] = field(default_factory=dict, hash=False)
     filter: Condition = field(default_factory=Everything)
     order_by: tuple[SortKey, ...] = ()
     time_zone: str = "UTC"
@@ -175,18 +178,40 @@ class _Begun(NamedTuple):
     notices: tuple[Problem, ...]
 
 
+class _Understood(NamedTuple):
+    """What an inquiry asks, whatever the page. Without a dated search it holds relative dates, and moves with time."""
+
+    written: Search
+    dated: Search | None
+    fingerprint: bytes
+    notices: tuple[Problem, ...]
+    zone: ZoneInfo
+
+
 def _begin(store: Store, inquiry: Inquiry, page_request: PageRequest, now: datetime | None, *, studies: bool) -> _Begun:
-    zone = read_zone(inquiry.time_zone)
-    written, notices = _read(inquiry)
-    fingerprint = _fingerprint(inquiry.datastore_id, zone, written, studies=studies)
+    # Of values no cache can tell whether one is true or 1.
+    understood = (_understand if inquiry.variables else _recall)(inquiry, studies)
+    written, dated, fingerprint, notices, zone = understood
     cursors = [cursor for cursor in (page_request.after, page_request.before) if cursor is not None]
     for cursor in cursors:
         _check(cursor, fingerprint, written.sort, scanned=store.capabilities.tokens)
     instant = cursors[0].dated if cursors else now or datetime.now(UTC)
-    dated = _date(inquiry, written, zone, instant)
-    if len(cursors) == 2 and _date(inquiry, written, zone, cursors[1].dated) != dated:
-        raise InvalidCursor("'after' and 'before' come from searches of different days: use cursors of one search")
+    if dated is None:
+        dated = _date(inquiry, written, zone, instant)
+        if len(cursors) == 2 and _date(inquiry, written, zone, cursors[1].dated) != dated:
+            raise InvalidCursor("'after' and 'before' come from searches of different days: use cursors of one search")
     return _Begun(written, dated, fingerprint, instant, notices)
+
+
+def _understand(inquiry: Inquiry, studies: bool) -> _Understood:  # noqa: FBT001 - lru_cache is slow with names
+    zone = read_zone(inquiry.time_zone)
+    written, notices = _read(inquiry)
+    fingerprint = _fingerprint(inquiry.datastore_id, zone, written, studies=studies)
+    dated = None if is_moving(written.where) else _date(inquiry, written, zone, _EPOCH)
+    return _Understood(written, dated, fingerprint, notices, zone)
+
+
+_recall: Final = lru_cache(1_024)(_understand)
 
 
 def _make_request(datastore_id: str, dated: Search, page_request: PageRequest, *, studies: bool) -> Request:

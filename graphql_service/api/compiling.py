@@ -234,8 +234,9 @@ class CompiledSearch:
         ask = make_search(written_argument(self.nodes[0], "filter"), values, **search)
 
         def find() -> tuple[ColumnPage, searching.Inquiry]:
-            inquiry = ask(searching.choose_datastore(store, datastore_id).datastore_id)
-            return searching.search_columns(store, inquiry, page_request, self.fields), inquiry
+            with store.sharing():
+                inquiry = ask(searching.choose_datastore(store, datastore_id).datastore_id)
+                return searching.search_columns(store, inquiry, page_request, self.fields), inquiry
 
         page, inquiry = await (_run(find) if len(search.get("query") or "") <= _LONG_QUERY else run_sync(find))
         context.readings.append(searching.read_of(_FIELD, inquiry, page))

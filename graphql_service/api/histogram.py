@@ -92,8 +92,9 @@ async def count_image_sets(
     ask = read_search(info, query, variables, filter, None, time_zone)
 
     def run() -> tuple[Inquiry, Histogram]:
-        inquiry = ask(choose_datastore(store, datastore_id).datastore_id)
-        return inquiry, histogram(store, inquiry, field.value, Length[interval.name])
+        with store.sharing():
+            inquiry = ask(choose_datastore(store, datastore_id).datastore_id)
+            return inquiry, histogram(store, inquiry, field.value, Length[interval.name])
 
     inquiry, found = await run_sync(run)
     info.context.readings.append(

@@ -79,8 +79,9 @@ async def search_image_sets(
     ask = read_search(info, query, variables, filter, order_by, time_zone)
 
     def run() -> tuple[Inquiry, Page]:
-        inquiry = ask(choose_datastore(store, datastore_id).datastore_id)
-        return inquiry, searching.search(store, inquiry, page_request)
+        with store.sharing():
+            inquiry = ask(choose_datastore(store, datastore_id).datastore_id)
+            return inquiry, searching.search(store, inquiry, page_request)
 
     inquiry, page = await run_sync(run)
     info.context.readings.append(searching.read_of("imageSets", inquiry, page))

@@ -176,8 +176,9 @@ async def search_studies(
     ask = read_search(info, query, variables, filter, order_by, time_zone)
 
     def run() -> tuple[Inquiry, Page, tuple[records.Study, ...]]:
-        inquiry = ask(choose_datastore(store, datastore_id).datastore_id)
-        return inquiry, *searching.search_studies(store, inquiry, page_request)
+        with store.sharing():
+            inquiry = ask(choose_datastore(store, datastore_id).datastore_id)
+            return inquiry, *searching.search_studies(store, inquiry, page_request)
 
     inquiry, page, found = await run_sync(run)
     told = tuple(study.image_set.image_set_id for study in found)

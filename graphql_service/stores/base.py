@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final, Protocol
@@ -105,6 +106,9 @@ class Store(Protocol):
     @property
     def capabilities(self) -> Capabilities:
         """What one request can say."""
+
+    def sharing(self) -> AbstractContextManager[None]:
+        """Whatever this thread asks within is answered by one state of the store, where it has states."""
 
     def datastores(self) -> tuple[Datastore, ...]:
         """Every data store that can be seen, by id."""

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from math import inf
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
+from grammar.problems import QueryError
 from graphql_service.deadlines import NotBrief, expires, is_brief
 from graphql_service.errors import ServiceError, StoreError, StoreFileError, StoreTimeout, UnsupportedSearch
 from graphql_service.metrics import count_store_call
@@ -26,13 +28,33 @@ _BRIEF_LOOKS: Final = 20
 _AGAIN: Final = "again"
 
 
+class _Clock:
+    """Says when a connection is to stop: at the instant `end`, or once it was asked so often as `looks` says."""
+
+    def __init__(self) -> None:
+        self.end = self.looks = inf
+
+    def __call__(self) -> bool:
+        """Whether it has to; SQLite asks after each so many steps."""
+        self.looks -= 1
+        return self.looks < 0 or time.monotonic() > self.end
+
+
+class _Idle(NamedTuple):
+    """A connection that nobody reads by, and its clock."""
+
+    connection: sqlite3.Connection
+    clock: _Clock
+
+
 class Connections:
     """Connections to a file that exists. Safe to use from several threads."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._idle: list[sqlite3.Connection] = []
-        self._idle_brief: list[sqlite3.Connection] = []
+        self._idle: list[_Idle] = []
+        self._idle_brief: list[_Idle] = []
+        self._shared = threading.local()
         self._closed = False
 
     @contextmanager
@@ -40,28 +62,31 @@ class Connections:
         """A connection that sees one state of the file from beginning to end, and cannot write.
 
         What it is asked ends by its deadline. Where the work is to be brief, it raises NotBrief instead of waiting.
-        Every search begins some of these: what they need is said here, in one place that costs little.
+        Every search begins one of these: what they need is said here, in one place that costs little.
         """
-        brief, end, begun = is_brief(), expires(), time.perf_counter()
-        connection, outcome = None, "ok"
+        shared = getattr(self._shared, "connection", None)
+        if shared is not None:
+            yield shared
+            return
+        brief, begun = is_brief(), time.perf_counter()
+        idle, outcome, whole = None, "ok", False
         try:
-            connection = self._take(brief=brief)
-            if brief:
-                looks = iter(range(_BRIEF_LOOKS))
-                connection.set_progress_handler(
-                    lambda: next(looks, None) is None or time.monotonic() > end, _BRIEF_STEPS
-                )
-            elif end < inf:
-                connection.set_progress_handler(lambda: time.monotonic() > end, _STEPS)
+            idle = self._take(brief=brief)
+            connection, clock = idle
+            clock.end, clock.looks = expires(), _BRIEF_LOOKS if brief else inf
             connection.execute("BEGIN")
             yield connection
             connection.execute("COMMIT")
+            whole = True
         except NotBrief:
-            outcome = _AGAIN
+            outcome, whole = _AGAIN, True
+            raise
+        except QueryError:
+            whole = True  # a query was read on the way
             raise
         except sqlite3.Error as error:
             if brief and _has_to_wait(error):
-                outcome = _AGAIN
+                outcome, whole = _AGAIN, True
                 raise NotBrief from None
             raised = self._read_error(error)
             outcome = raised.code
@@ -70,12 +95,20 @@ class Connections:
             outcome = error.code if isinstance(error, ServiceError) else "unforeseen"
             raise
         finally:
-            if connection is not None:
-                if brief or end < inf:
-                    connection.set_progress_handler(None, 0)
-                self._give_back(connection, brief=brief, whole=outcome in ("ok", _AGAIN))
+            if idle is not None:
+                self._give_back(idle, brief=brief, whole=whole)
             if outcome != _AGAIN:
                 count_store_call("sqlite", outcome, time.perf_counter() - begun)
+
+    @contextmanager
+    def sharing(self) -> Iterator[None]:
+        """Whatever this thread reads within, it reads by one connection: it sees one state of the file."""
+        with self.reading() as connection:
+            self._shared.connection = connection
+            try:
+                yield
+            finally:
+                self._shared.connection = None
 
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
@@ -95,29 +128,32 @@ class Connections:
         self._closed = True
         for idle in (self._idle, self._idle_brief):
             while idle:
-                idle.pop().close()
+                idle.pop().connection.close()
 
-    def _take(self, *, brief: bool) -> sqlite3.Connection:
+    def _take(self, *, brief: bool) -> _Idle:
         if self._closed:
             raise StoreError("the store is closed")
         try:
             return (self._idle_brief if brief else self._idle).pop()
         except IndexError:
-            connection = self._connect()
+            connection, clock = self._connect(), _Clock()
             connection.execute("PRAGMA query_only = ON")
             if brief:
                 connection.execute("PRAGMA busy_timeout = 0")
                 connection.execute(_CACHE)  # there is one of these: it keeps the upper pages of the indexes
-            return connection
+            connection.set_progress_handler(clock, _BRIEF_STEPS if brief else _STEPS)
+            return _Idle(connection, clock)
 
-    def _give_back(self, connection: sqlite3.Connection, *, brief: bool, whole: bool) -> None:
+    def _give_back(self, idle: _Idle, *, brief: bool, whole: bool) -> None:
         """Keeps a connection for the next reader, unless what was read failed otherwise than by not being brief."""
+        connection, clock = idle
+        clock.end = clock.looks = inf
         if not whole or self._closed:
             connection.close()
             return
         if connection.in_transaction:
             connection.execute("ROLLBACK")
-        (self._idle_brief if brief else self._idle).append(connection)
+        (self._idle_brief if brief else self._idle).append(idle)
 
     def _read_error(self, error: sqlite3.Error) -> ServiceError:
         """One clear sentence; SQLite's own messages name tables and columns, never values."""

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Final, Generic, TypeVar
@@ -80,6 +81,10 @@ class HealthImagingStore:
     def capabilities(self) -> Capabilities:
         """What one SearchImageSets call can say, and the budget of a page."""
         return self._capabilities
+
+    def sharing(self) -> AbstractContextManager[None]:
+        """Nothing: each call is answered by the state that HealthImaging then has."""
+        return nullcontext()
 
     def datastores(self) -> tuple[Datastore, ...]:
         """Every data store of the account in the region, by id; known for a second."""

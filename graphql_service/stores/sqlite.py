@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -150,6 +151,10 @@ class SQLiteStore:
     def capabilities(self) -> Capabilities:
         """Everything, exactly, in both directions."""
         return Capabilities(columns=True)
+
+    def sharing(self) -> AbstractContextManager[None]:
+        """One state of the file for whatever this thread reads within. Raises as what is read does."""
+        return self._connections.sharing()
 
     def datastores(self) -> tuple[Datastore, ...]:
         """Every data store in the file, by id."""

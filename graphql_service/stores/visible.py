@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final, cast
@@ -36,6 +37,10 @@ class VisibleStore:
     def capabilities(self) -> Capabilities:
         """Those of the store."""
         return self.store.capabilities
+
+    def sharing(self) -> AbstractContextManager[None]:
+        """One state of the store for what is asked within."""
+        return self.store.sharing()
 
     def datastores(self) -> tuple[Datastore, ...]:
         """Every data store that exists here, by id."""

@@ -1,6 +1,7 @@
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
@@ -121,6 +122,9 @@ class LimitedStore:
 
     def values(self, datastore_id: str, field: str) -> tuple[str, ...]:
         raise NotImplementedError
+
+    def sharing(self) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def close(self) -> None:
         raise NotImplementedError

@@ -733,7 +733,7 @@ class BrokenStore:
         raise self._error
 
     datastores = datastore = image_sets = versions = metadata = studies = fetch = count = histogram = values = _fail
-    close = _fail
+    sharing = close = _fail
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from grammar.criteria import And, Comparison, Condition, Everything, Not, Operator, Or, Range, SortKey
 from grammar.fields import BY_NAME, FIELDS, TEMPORAL
-from grammar.parser import parse
+from grammar.parser import parse, read
+from grammar.problems import QueryError
 from graphql_service.deadlines import NotBrief, be_brief, limit_time
 from graphql_service.errors import (
     DataStoreNotFound,
@@ -1198,3 +1199,24 @@ def test_a_brief_read_waits_for_nobody(store: SQLiteStore, path: Path) -> None:
         other.execute("BEGIN EXCLUSIVE")
         with be_brief(), pytest.raises(NotBrief):
             store.datastores()
+
+
+def test_what_is_shared_sees_one_state(tmp_path: Path) -> None:
+    with closing(SQLiteStore(tmp_path / "store.db", create=True)) as store:
+        store.load("first", [])
+        with store.sharing():
+            before = store.datastores()
+            store.create_datastore("second")
+            assert store.datastores() == before
+        assert len(store.datastores()) == 2
+
+
+def test_a_query_with_problems_costs_no_connection(tmp_path: Path) -> None:
+    with closing(SQLiteStore(tmp_path / "store.db", create=True)) as store:
+        with store.sharing():
+            store.datastores()
+        [kept] = store._connections._idle
+        with pytest.raises(QueryError), store.sharing():
+            read("nonsense =" if store.datastores() == () else "")
+        assert store._connections._idle == [kept]
+        assert not kept.connection.in_transaction
