@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import datetime
-from functools import lru_cache
 from typing import Final, cast
 
 from grammar.criteria import (
@@ -30,7 +29,6 @@ _MASKED_INTERVAL: Final = Interval(_MASKED, _MASKED)
 _SHORT_TIERS: Final = {name: short for short, name in TIERS.items()}
 
 
-@lru_cache(1_024)
 def canonical(search: Search) -> str:
     """The one way to write a search: it parses to the same meaning.
 
@@ -41,7 +39,6 @@ def canonical(search: Search) -> str:
     return f"{where} sort {', '.join(keys)}" if keys else where
 
 
-@lru_cache(1_024)
 def shape(search: Search) -> str:
     """A search with `?` for each of its values: what may be told where those may not."""
     return canonical(Search(_mask(search.where), search.sort))

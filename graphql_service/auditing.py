@@ -4,8 +4,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 from grammar.criteria import Search
+from grammar.printer import canonical, shape
+
+
+class Wording(NamedTuple):
+    """A search in words: as it is for the audit log, and with `?` for each of its values, as it is for any other."""
+
+    canonical: str
+    shape: str
+
+
+def word(search: Search) -> Wording:
+    """The words of a search."""
+    return Wording(canonical(search), shape(search))
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +33,7 @@ class Reading:
     operation: str
     datastore_id: str
     image_set_ids: tuple[str, ...]
-    search: Search | None = None
+    search: Wording | None = None
     time_zone: str = "UTC"
     dated: datetime | None = None
     named: tuple[str, ...] = ()

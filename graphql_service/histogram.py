@@ -17,6 +17,7 @@ from zoneinfo import ZoneInfo
 from grammar.criteria import Comparison, Condition, Operator, Range, Search, SortKey, When, conjunction
 from grammar.fields import BY_NAME, FieldType
 from grammar.periods import period
+from graphql_service.auditing import Wording, word
 from graphql_service.errors import InvalidArgument, ScanBudget
 from graphql_service.metrics import SCAN_REQUESTS, SCANNED
 from graphql_service.planning import make_plan
@@ -51,12 +52,12 @@ class Bucket:
 class Histogram:
     """Buckets in the order of time. Where they are not exact each may hold more, and others may be missing.
 
-    `search` is what was searched for, as written, and `dated` the instant that its relative dates were counted from.
+    `search` is what was searched for, in words, and `dated` the instant that its relative dates were counted from.
     """
 
     buckets: tuple[Bucket, ...]
     exact: bool
-    search: Search
+    search: Wording
     dated: datetime
 
 
@@ -68,17 +69,17 @@ def histogram(store: Store, inquiry: Inquiry, field: str, interval: Interval, no
     the budget ended before anything was found.
     """
     zone = read_zone(inquiry.time_zone)
-    written = read_inquiry(inquiry)
+    search = word(read_inquiry(inquiry))
     instant = now or datetime.now(UTC)
     where = date_inquiry(inquiry, instant).where
     calendar = _Calendar(field, interval, zone)
     if store.capabilities.tokens:
         exact = _scan(store, inquiry.datastore_id, where, calendar)
-        return Histogram(calendar.buckets(), exact, written, instant)
+        return Histogram(calendar.buckets(), exact, search, instant)
     step = _DAY if not calendar.has_zone or zone.key == "UTC" else _QUARTER
     for start, found in store.histogram(inquiry.datastore_id, where, field, step):
         _count_step(store, inquiry.datastore_id, where, calendar, start, step, found)
-    return Histogram(calendar.buckets(), exact=True, search=written, dated=instant)
+    return Histogram(calendar.buckets(), exact=True, search=search, dated=instant)
 
 
 def _count_step(

@@ -15,9 +15,9 @@ from datetime import UTC, datetime, timedelta
 from types import NoneType
 from typing import Any, Final
 
-from grammar.criteria import Search
 from grammar.fields import FieldType
 from grammar.problems import Problem
+from graphql_service.auditing import Wording
 from graphql_service.errors import InvalidArgument, InvalidCursor
 from graphql_service.image_set import ImageSet, Study
 from graphql_service.stores.base import Columns, Place
@@ -279,7 +279,7 @@ class Page:
     """The image sets of one page in the order of the search, and what it took to find them.
 
     `complete` is False where the store's budget ended before the page was full; `scanned` counts the image sets read
-    for it, `requests` the requests to the store. `search` is what was searched for, as written, and `dated` the instant
+    for it, `requests` the requests to the store. `search` is what was searched for, in words, and `dated` the instant
     that its relative dates were counted from.
     `resume` is where reading forward goes on if not behind the last row. Of a store that is scanned, `known` counts
     the image sets that are known to meet the search, from its start on, and `has_next_page` is False only where the
@@ -296,7 +296,7 @@ class Page:
     complete: bool
     notices: tuple[Problem, ...]
     dated: datetime
-    search: Search
+    search: Wording
     resume: str | None = None
     known: int | None = None
     studies: tuple[Study, ...] = ()
@@ -328,7 +328,7 @@ class ColumnPage:
     scanned: int
     notices: tuple[Problem, ...]
     dated: datetime
-    search: Search
+    search: Wording
     requests: int = 1
     complete: bool = True
 

@@ -14,13 +14,12 @@ from hashlib import blake2b
 from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
 
-from grammar.criteria import Comparison, Condition, Everything, Operator, Search, SortKey, conjunction
+from grammar.criteria import Comparison, Condition, Everything, Operator, Search, SortKey, comparisons, conjunction
 from grammar.fields import BY_NAME, FieldType
 from grammar.parser import read
 from grammar.periods import date_search, find_zone, is_moving
-from grammar.printer import canonical
 from grammar.problems import Problem, QueryError
-from graphql_service.auditing import Reading
+from graphql_service.auditing import Reading, Wording, word
 from graphql_service.errors import DataStoreNotFound, InvalidArgument, InvalidCursor, UnsupportedSearch
 from graphql_service.image_set import Datastore, Study, make_study
 from graphql_service.metrics import SCAN_REQUESTS, SCANNED
@@ -36,6 +35,8 @@ DEFAULT_SORT: Final = (SortKey("updatedAt", descending=True),)
 COUNT_LIMIT: Final = 10_000
 #: Where dates do not move, any instant will do.
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+#: What is longer is seldom asked again, and so many are not to fill the memory.
+_KEPT_LENGTH: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,9 +122,9 @@ def search_studies(
 
 
 def _search(store: Store, inquiry: Inquiry, page_request: PageRequest, now: datetime | None, *, studies: bool) -> Page:
-    written, dated, fingerprint, instant, notices = _begin(store, inquiry, page_request, now, studies=studies)
+    search, dated, fingerprint, instant, notices = _begin(store, inquiry, page_request, now, studies=studies)
     if store.capabilities.tokens:
-        return _scan(store, inquiry, page_request, written, dated, fingerprint, instant, notices, studies=studies)
+        return _scan(store, inquiry, page_request, search, dated, fingerprint, instant, notices, studies=studies)
     size = page_request.size
     answer = store.fetch(_make_request(inquiry.datastore_id, dated, page_request, studies=studies))
     image_sets = answer.image_sets if size else ()
@@ -138,7 +139,7 @@ def _search(store: Store, inquiry: Inquiry, page_request: PageRequest, now: date
         complete=True,
         notices=notices,
         dated=instant,
-        search=written,
+        search=search,
     )
 
 
@@ -149,7 +150,7 @@ def search_columns(
 
     The page request has no cursor at the end that is read towards.
     """
-    written, dated, fingerprint, instant, notices = _begin(store, inquiry, page_request, None, studies=False)
+    search, dated, fingerprint, instant, notices = _begin(store, inquiry, page_request, None, studies=False)
     size, request = page_request.size, _make_request(inquiry.datastore_id, dated, page_request, studies=False)
     keys = [key.field for key in dated.sort]
     found = store.fetch_columns(request, tuple(dict.fromkeys((*fields, *keys, "imageSetId"))))
@@ -164,14 +165,14 @@ def search_columns(
         scanned=found.count,
         notices=notices,
         dated=instant,
-        search=written,
+        search=search,
     )
 
 
 class _Begun(NamedTuple):
-    """A search before the store is asked: as written and dated, its fingerprint, when it was dated, and notices."""
+    """A search before the store is asked: in words and dated, its fingerprint, when it was dated, and notices."""
 
-    written: Search
+    search: Wording
     dated: Search
     fingerprint: bytes
     instant: datetime
@@ -182,6 +183,7 @@ class _Understood(NamedTuple):
     """What an inquiry asks, whatever the page. Without a dated search it holds relative dates, and moves with time."""
 
     written: Search
+    search: Wording
     dated: Search | None
     fingerprint: bytes
     notices: tuple[Problem, ...]
@@ -189,9 +191,8 @@ class _Understood(NamedTuple):
 
 
 def _begin(store: Store, inquiry: Inquiry, page_request: PageRequest, now: datetime | None, *, studies: bool) -> _Begun:
-    # Of values no cache can tell whether one is true or 1.
-    understood = (_understand if inquiry.variables else _recall)(inquiry, studies)
-    written, dated, fingerprint, notices, zone = understood
+    understand = _recall if _may_be_kept(inquiry) else _understand
+    written, search, dated, fingerprint, notices, zone = understand(inquiry, studies)
     cursors = [cursor for cursor in (page_request.after, page_request.before) if cursor is not None]
     for cursor in cursors:
         _check(cursor, fingerprint, written.sort, scanned=store.capabilities.tokens)
@@ -200,18 +201,37 @@ def _begin(store: Store, inquiry: Inquiry, page_request: PageRequest, now: datet
         dated = _date(inquiry, written, zone, instant)
         if len(cursors) == 2 and _date(inquiry, written, zone, cursors[1].dated) != dated:
             raise InvalidCursor("'after' and 'before' come from searches of different days: use cursors of one search")
-    return _Begun(written, dated, fingerprint, instant, notices)
+    return _Begun(search, dated, fingerprint, instant, notices)
 
 
-def _understand(inquiry: Inquiry, studies: bool) -> _Understood:  # noqa: FBT001 - lru_cache is slow with names
+def _understand(inquiry: Inquiry, studies: bool) -> _Understood:  # noqa: FBT001 - a cache is slow with names
     zone = read_zone(inquiry.time_zone)
     written, notices = _read(inquiry)
-    fingerprint = _fingerprint(inquiry.datastore_id, zone, written, studies=studies)
+    search = word(written)
     dated = None if is_moving(written.where) else _date(inquiry, written, zone, _EPOCH)
-    return _Understood(written, dated, fingerprint, notices, zone)
+    fingerprint = _fingerprint(inquiry.datastore_id, zone, search.canonical, studies=studies)
+    return _Understood(written, search, dated, fingerprint, notices, zone)
 
 
 _recall: Final = lru_cache(1_024)(_understand)
+
+
+def _may_be_kept(inquiry: Inquiry) -> bool:
+    """Whether it is small; and without variables, of which a cache would take 1 for true."""
+    if inquiry.variables:
+        return False
+    length = sum(_length(each.operand) for each in comparisons(inquiry.filter))
+    return len(inquiry.query) + length <= _KEPT_LENGTH
+
+
+def _length(operand: object) -> int:
+    match operand:
+        case str():
+            return len(operand)
+        case tuple():
+            return sum(map(_length, operand))
+        case _:
+            return 1
 
 
 def _make_request(datastore_id: str, dated: Search, page_request: PageRequest, *, studies: bool) -> Request:
@@ -265,7 +285,7 @@ def _scan(
     store: Store,
     inquiry: Inquiry,
     page_request: PageRequest,
-    written: Search,
+    search: Wording,
     dated: Search,
     fingerprint: bytes,
     instant: datetime,
@@ -306,7 +326,7 @@ def _scan(
         complete=found.complete,
         notices=notices,
         dated=instant,
-        search=written,
+        search=search,
         resume=resume,
         known=found.known,
         studies=read,
@@ -334,8 +354,8 @@ def _date(inquiry: Inquiry, written: Search, zone: ZoneInfo, instant: datetime) 
         raise QueryError(inquiry.query, error.problems) from None
 
 
-def _fingerprint(datastore_id: str, zone: ZoneInfo, written: Search, *, studies: bool) -> bytes:
-    named = "\0".join((datastore_id, zone.key, canonical(written), *(("studies",) if studies else ())))
+def _fingerprint(datastore_id: str, zone: ZoneInfo, canonical: str, *, studies: bool) -> bytes:
+    named = "\0".join((datastore_id, zone.key, canonical, *(("studies",) if studies else ())))
     return blake2b(named.encode(), digest_size=FINGERPRINT_SIZE).digest()
 
 

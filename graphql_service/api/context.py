@@ -140,5 +140,5 @@ def _make_page_loader(store: Store) -> DataLoader[tuple[Inquiry, PageRequest], P
 
         return await run_sync(read_all)
 
-    # Inquiries hold what has no hash; each is asked for once anyway.
+    # Each is asked for once.
     return DataLoader(load_fn=load, cache=False)

@@ -22,7 +22,6 @@ from typing import Final
 
 import orjson
 
-from grammar.printer import canonical
 from graphql_service.auditing import Reading
 from graphql_service.errors import AuditError, SettingError
 
@@ -128,7 +127,7 @@ class Audit:
         described: dict[str, object] = {
             "operation": reading.operation,
             "datastoreId": reading.datastore_id,
-            "query": None if reading.search is None else canonical(reading.search),
+            "query": None if reading.search is None else reading.search.canonical,
             "timeZone": reading.time_zone,
             "dated": None if reading.dated is None else _write_time(reading.dated),
             "imageSets": len(reading.image_set_ids),

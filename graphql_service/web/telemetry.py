@@ -21,7 +21,6 @@ import orjson
 import structlog
 from starlette.types import Scope
 
-from grammar.printer import shape
 from graphql_service.auditing import Reading
 from graphql_service.metrics import OPERATION_SECONDS, REQUESTS
 
@@ -90,7 +89,7 @@ def describe(scope: Scope, told: Told, status: int) -> dict[str, Any]:
         "principal": told.principal,
         "operations": list(told.operations),
         "errors": list(told.errors),
-        "searches": [shape(reading.search) for reading in told.readings if reading.search is not None],
+        "searches": [reading.search.shape for reading in told.readings if reading.search is not None],
         "imageSets": sum(len(reading.image_set_ids) for reading in told.readings),
     }
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from grammar.criteria import Condition, Everything
 from grammar.problems import QueryError
+from graphql_service.auditing import word
 from graphql_service.errors import InvalidArgument, ScanBudget
 from graphql_service.healthimaging.criteria import CAPABILITIES
 from graphql_service.histogram import Bucket, Histogram, Interval, histogram
@@ -109,7 +110,7 @@ def reference(rows: list[ImageSet], inquiry: Inquiry, field: str, interval: Inte
         if count:
             buckets.append(Bucket(first, last_day(first, interval), count))
     assert sum(bucket.count for bucket in buckets) == len(found)
-    return Histogram(tuple(buckets), exact=True, search=read_inquiry(inquiry), dated=NOW)
+    return Histogram(tuple(buckets), exact=True, search=word(read_inquiry(inquiry)), dated=NOW)
 
 
 def around(value: object, interval: Interval) -> set[tuple[int, int, int]]:

@@ -5,7 +5,6 @@ from typing import Any
 import anyio
 import pytest
 
-from grammar.printer import canonical
 from graphql_service.api.context import Context
 from graphql_service.api.execution import Asked
 from graphql_service.api.node_ids import NodeId
@@ -201,7 +200,7 @@ def test_what_is_read_of_studies_is_written_down(store: SQLiteStore) -> None:
         (
             reading.operation,
             reading.datastore_id,
-            reading.search and canonical(reading.search),
+            reading.search and reading.search.canonical,
             reading.image_set_ids,
         )
         for reading in context.readings

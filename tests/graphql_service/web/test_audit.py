@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from grammar.parser import read
-from graphql_service.auditing import Reading
+from graphql_service.auditing import Reading, word
 from graphql_service.errors import AuditError, SettingError
 from graphql_service.settings import Settings
 from graphql_service.stores.sqlite import SQLiteStore
@@ -22,7 +22,7 @@ from graphql_service.web.audit import Audit
 from tests.graphql_service.web.conftest import DATASTORE, Client
 
 DATED = datetime(2024, 3, 11, 10, tzinfo=UTC)
-SEARCHED = Reading("imageSets", DATASTORE, ("1" * 32,), read("updated = today").search, "Europe/Lisbon", DATED)
+SEARCHED = Reading("imageSets", DATASTORE, ("1" * 32,), word(read("updated = today").search), "Europe/Lisbon", DATED)
 NAMED = Reading("imageSet", DATASTORE, ("2" * 32,), named=("2" * 32, "3" * 32))
 WHO = {"request_id": "r", "principal": "radiology", "client": "10.0.0.7", "door": "graphql"}
 
