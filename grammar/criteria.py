@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import NamedTuple, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 
 class Operator(StrEnum):
@@ -40,6 +40,8 @@ class Span(NamedTuple):
 
 
 NOWHERE = Span(0, 0)
+#: What is larger (`measure`) is seldom asked again: caches of searches leave it out, so that they stay small.
+KEPT_SIZE: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,3 +176,18 @@ def comparisons(condition: Condition) -> Iterator[Comparison]:
             yield from comparisons(child)
         case Everything():
             return
+
+
+def measure(condition: Condition) -> int:
+    """How large it is: the characters and other values that its operands have together."""
+    return sum(_measure(comparison.operand) for comparison in comparisons(condition))
+
+
+def _measure(operand: object) -> int:
+    match operand:
+        case str():
+            return len(operand)
+        case tuple():
+            return sum(map(_measure, operand))
+        case _:
+            return 1

@@ -14,7 +14,17 @@ from hashlib import blake2b
 from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
 
-from grammar.criteria import Comparison, Condition, Everything, Operator, Search, SortKey, comparisons, conjunction
+from grammar.criteria import (
+    KEPT_SIZE,
+    Comparison,
+    Condition,
+    Everything,
+    Operator,
+    Search,
+    SortKey,
+    conjunction,
+    measure,
+)
 from grammar.fields import BY_NAME, FieldType
 from grammar.parser import read
 from grammar.periods import date_search, find_zone, is_moving
@@ -35,8 +45,6 @@ DEFAULT_SORT: Final = (SortKey("updatedAt", descending=True),)
 COUNT_LIMIT: Final = 10_000
 #: Where dates do not move, any instant will do.
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-#: What is longer is seldom asked again, and so many are not to fill the memory.
-_KEPT_LENGTH: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,18 +228,7 @@ def _may_be_kept(inquiry: Inquiry) -> bool:
     """Whether it is small; and without variables, of which a cache would take 1 for true."""
     if inquiry.variables:
         return False
-    length = sum(_length(each.operand) for each in comparisons(inquiry.filter))
-    return len(inquiry.query) + length <= _KEPT_LENGTH
-
-
-def _length(operand: object) -> int:
-    match operand:
-        case str():
-            return len(operand)
-        case tuple():
-            return sum(map(_length, operand))
-        case _:
-            return 1
+    return len(inquiry.query) + measure(inquiry.filter) <= KEPT_SIZE
 
 
 def _make_request(datastore_id: str, dated: Search, page_request: PageRequest, *, studies: bool) -> Request:

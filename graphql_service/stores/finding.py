@@ -12,11 +12,12 @@ more than the shorter way alone, however many rows the data store has.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final, TypeAlias
 
-from grammar.criteria import And, Comparison, Condition, Everything, Operator
+from grammar.criteria import KEPT_SIZE, And, Comparison, Condition, Everything, Operator, SortKey, measure
 from grammar.fields import BY_NAME, TEMPORAL
 from graphql_service.stores import sql
 from graphql_service.stores.base import Request
@@ -37,14 +38,13 @@ _BEGINNINGS: Final = {columns[:2]: columns for columns in INDEXES}
 
 def read_rows(connection: sqlite3.Connection, number: int, request: Request, columns: str) -> list[Row]:
     """The rows from where a request begins reading, one more than it wants where there are so many."""
-    reading = _begin(connection, number, request, columns)
-    if isinstance(reading.others, Everything):
-        return reading.read_any_way()
-    index = _find_index(reading.others, reading.keys[0])
-    if index is not None:
-        return reading.read_index(index)
+    find_way = _recall_way if measure(request.where) <= KEPT_SIZE else _find_way
+    way = find_way(number, request.where, request.sort, request.backward)
+    reading = _Reading(connection, number, request, columns, way, _find_start(request, way.keys))
+    if way.how is not None:
+        return reading.read_at_once(way.how)
     found = sources(request.where, number)
-    return reading.read(found) if found else reading.read_any_way()
+    return reading.read_in_turns(found) if found else reading.read_at_once("")
 
 
 def count_rows(connection: sqlite3.Connection, number: int, where: Condition, limit: int) -> int:
@@ -105,6 +105,48 @@ def _count(connection: sqlite3.Connection, rows: Clause, limit: int) -> int:
     return int(connection.execute(query, (*rows.parameters, limit)).fetchone()[0])
 
 
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """What the condition and the order of a request come to, wherever it begins.
+
+    `others` is the condition without its periods on the first key, and `period` what these have in common. `how` is
+    what stands behind the table where no other way has to be tried, and `beginning` then what the rows from the first
+    one on are read by.
+    """
+
+    keys: tuple[Key, ...]
+    others: Condition
+    period: sql.Period | None
+    how: str | None
+    beginning: tuple[Clause, ...]
+
+
+def _find_way(number: int, where: Condition, sort: tuple[SortKey, ...], backward: bool) -> _Way:  # noqa: FBT001 - a cache is slow with names
+    keys = sql.read_keys(sort, backward=backward)
+    others, period = sql.take_period(where, keys[0])
+    index = _find_index(others, keys[0])
+    if index is not None:
+        # It has no other rows. SQLite would take the order's own index for those that tie with a place.
+        how = f"INDEXED BY {index_name(number, index)}"
+    elif isinstance(others, Everything):
+        how = ""
+    else:
+        return _Way(keys, others, period, None, ())
+    return _Way(keys, others, period, how, tuple(sql.segments_within(others, period, keys, None, sql.Names(""))))
+
+
+_recall_way: Final = lru_cache(1_024)(_find_way)
+
+
+def _find_start(request: Request, keys: tuple[Key, ...]) -> tuple[SQLValue, ...] | None:
+    """The values of the keys at the place from which a request is read."""
+    start = request.before if request.backward else request.after
+    if start is None:
+        return None
+    types = (BY_NAME[key.field].type for key in request.sort)
+    return (*map(sql.column_value, types, start.values), start.image_set_id)[: len(keys)]
+
+
 def _find_index(condition: Condition, key: Key) -> tuple[str, ...] | None:
     """The index that begins with a condition and goes on with the key."""
     if not isinstance(condition, Comparison) or condition.operator is not Operator.EQ:
@@ -120,21 +162,15 @@ class _Reading:
     number: int
     request: Request
     columns: str
-    keys: tuple[Key, ...]
+    way: _Way
     start: tuple[SQLValue, ...] | None
-    #: The condition without its periods on the first key, and what these have in common.
-    others: Condition
-    period: sql.Period | None
 
-    def read_any_way(self) -> list[Row]:
-        """Leaves the way to SQLite."""
-        return self._read("", EVERY_ROW, self.start)
+    def read_at_once(self, how: str) -> list[Row]:
+        """Reads in the one way there is, or leaves it to SQLite."""
+        known = self.start is None and self.way.how is not None
+        return self._read(how, EVERY_ROW, self.way.beginning if known else self._segments(how, self.start))
 
-    def read_index(self, columns: tuple[str, ...]) -> list[Row]:
-        """Reads an index that has no other rows. SQLite would take the order's own for those that tie with a place."""
-        return self._read(f"INDEXED BY {index_name(self.number, columns)}", EVERY_ROW, self.start)
-
-    def read(self, found: Sequence[Source]) -> list[Row]:
+    def read_in_turns(self, found: Sequence[Source]) -> list[Row]:
         """Tries the order and the sources in turn."""
         order = self._order()
         start: tuple[SQLValue, ...] | None = self.start
@@ -142,25 +178,26 @@ class _Reading:
         for most, width in TURNS:
             few = _find_few(self.connection, found, most)
             if few is not None:
-                return self._read("NOT INDEXED", few, self.start)
+                how = "NOT INDEXED"
+                return self._read(how, few, self._segments(how, self.start))
             if order is None:
                 continue
             upto = self._find_end(order, start, width)
-            indexed = f"INDEXED BY {index_name(self.number, order.columns)}"
-            rows += self._read(indexed, EVERY_ROW, start, upto, len(rows))
+            how = f"INDEXED BY {index_name(self.number, order.columns)}"
+            rows += self._read(how, EVERY_ROW, self._segments(how, start, upto), len(rows))
             if upto is None or len(rows) > self.request.limit:
                 return rows
             start = (upto,)
         if order is None:
-            return self.read_any_way()
-        return rows + self._read(indexed, EVERY_ROW, start, None, len(rows))
+            return self.read_at_once("")
+        return rows + self._read(how, EVERY_ROW, self._segments(how, start), len(rows))
 
     def _order(self) -> _Order | None:
         """The index of an order by time; where one begins with a condition that has one value, that one."""
-        key = self.keys[0]
+        key = self.way.keys[0]
         if key.type not in TEMPORAL:
             return None
-        parts = self.others.conditions if isinstance(self.others, And) else (self.others,)
+        parts = self.way.others.conditions if isinstance(self.way.others, And) else (self.way.others,)
         for part in sorted(parts, key=is_broad):
             columns = _find_index(part, key)
             if columns is not None:
@@ -170,35 +207,36 @@ class _Reading:
 
     def _find_end(self, order: _Order, start: tuple[SQLValue, ...] | None, width: int) -> int | None:
         """The time that the row so many behind the start has; None: there are not so many that have one."""
-        key = self.keys[0]
-        beyond = sql.stretch(self.period or sql.Period(), key, start)
+        key = self.way.keys[0]
+        beyond = sql.stretch(self.way.period or sql.Period(), key, start)
+        by_key = sql.order_by(self.way.keys[:1])
         ends = self.connection.execute(
             f"SELECT {key.column} FROM image_sets_{self.number} INDEXED BY {index_name(self.number, order.columns)}"
-            f" WHERE {order.condition.text} AND {beyond.text} ORDER BY {sql.order_by(self.keys[:1])} LIMIT 1 OFFSET ?",
+            f" WHERE {order.condition.text} AND {beyond.text} ORDER BY {by_key} LIMIT 1 OFFSET ?",
             (*order.condition.parameters, *beyond.parameters, width),
         ).fetchone()
         return None if ends is None else int(ends[0])
 
-    def _read(
-        self,
-        how: str,
-        narrowed: Clause,
-        start: tuple[SQLValue, ...] | None,
-        upto: int | None = None,
-        there: int = 0,
-    ) -> list[Row]:
-        """The rows beyond `start` up to the time `upto`, as many as are wanted where so many are there already."""
+    def _segments(self, how: str, start: tuple[SQLValue, ...] | None, upto: int | None = None) -> Iterator[Clause]:
+        """The conditions on the rows beyond `start`, up to the time `upto`, one stretch after the other."""
+        return sql.segments_within(self.way.others, self.way.period, self.way.keys, start, self._names(how), upto)
+
+    def _names(self, how: str) -> sql.Names:
+        return sql.Names(f"name_parts_{self.number}", each=bool(how))
+
+    def _read(self, how: str, narrowed: Clause, stretches: Iterable[Clause], there: int = 0) -> list[Row]:
+        """The rows of these stretches, as many as are wanted where so many are there already."""
         request, rows = self.request, list[Row]()
-        names = sql.Names(f"name_parts_{self.number}", each=bool(how))
         chosen = EVERY_ROW
         if request.studies:
             [columns] = [columns for columns in INDEXES if columns[0] == "study_uid"]
             table, index = f"image_sets_{self.number}", index_name(self.number, columns)
-            chosen = sql.first_of_study(request.where, request.sort, table, names, index)
-        for where in sql.segments_within(self.others, self.period, self.keys, start, names, upto):
+            chosen = sql.first_of_study(request.where, request.sort, table, self._names(how), index)
+        order = sql.order_by(self.way.keys)
+        for where in stretches:
             rows += self.connection.execute(
                 f"SELECT {self.columns} FROM image_sets_{self.number} AS this {how}"
-                f" WHERE {narrowed.text} AND {where.text} AND {chosen.text} ORDER BY {sql.order_by(self.keys)} LIMIT ?",
+                f" WHERE {narrowed.text} AND {where.text} AND {chosen.text} ORDER BY {order} LIMIT ?",
                 (
                     *narrowed.parameters,
                     *where.parameters,
@@ -217,13 +255,3 @@ class _Order:
 
     columns: tuple[str, ...]
     condition: Clause
-
-
-def _begin(connection: sqlite3.Connection, number: int, request: Request, columns: str) -> _Reading:
-    start = request.before if request.backward else request.after
-    keys = sql.read_keys(request.sort, backward=request.backward)
-    begin = None
-    if start is not None:
-        types = (BY_NAME[key.field].type for key in request.sort)
-        begin = (*map(sql.column_value, types, start.values), start.image_set_id)[: len(keys)]
-    return _Reading(connection, number, request, columns, keys, begin, *sql.take_period(request.where, keys[0]))
