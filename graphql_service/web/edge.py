@@ -107,9 +107,9 @@ class Edge:
 
 def _is_graphiql(scope: Scope, path: str, headers: Headers) -> bool:
     """Whether a person follows a link to the page at GraphQL's address, which asks nothing by itself."""
-    wanted = headers.get("sec-fetch-mode"), headers.get("sec-fetch-dest")
-    is_link = "origin" not in headers and wanted == ("navigate", "document")
-    return is_link and path == "/graphql" and scope["method"] == "GET" and not scope["query_string"]
+    if path != "/graphql" or scope["method"] != "GET" or scope["query_string"] or "origin" in headers:
+        return False
+    return (headers.get("sec-fetch-mode"), headers.get("sec-fetch-dest")) == ("navigate", "document")
 
 
 def _limit_body(receive: Receive, seconds: float) -> Receive:

@@ -8,7 +8,8 @@ a request that is one, but at fault, has status 400 under `application/graphql-r
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable, Mapping
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, cast
@@ -18,6 +19,7 @@ import orjson
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from graphql_service.api.context import Context
 from graphql_service.api.documents import read_folder
@@ -36,6 +38,8 @@ _GRAPHQL: Final = "application/graphql-response+json"
 #: The first is what is sent where nothing is asked for.
 _OFFERED: Final = (_JSON, _GRAPHQL)
 _HTML: Final = "text/html"
+#: What a member of an object begins with; texts may have the same in them, escaped.
+_MEMBER: Final = re.compile(rb'"[ \t\n\r]*:')
 _PARAMETERS: Final = ("query", "documentId", "variables", "operationName", "extensions")
 
 
@@ -56,50 +60,61 @@ class _Answer:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-def create_endpoint(
-    service: Service, graphiql: Callable[[Request], Response] | None = None
-) -> Callable[[Request], Awaitable[Response]]:
+def create_endpoint(service: Service, graphiql: Callable[[Request], Response] | None = None) -> ASGIApp:
     """The endpoint that answers GraphQL requests, and a browser that asks for no query with `graphiql`."""
     settings = service.settings
-    limits = settings.limits
     executor = Executor(
-        limits,
+        settings.limits,
         introspection=settings.introspection,
         suggestions=settings.suggestions,
         allowed=read_folder(Path(settings.documents)) if settings.documents else None,
         allowed_only=settings.documents_only,
     )
+    return _Endpoint(service, executor, graphiql)
 
-    async def endpoint(request: Request) -> Response:
+
+@dataclass(frozen=True, slots=True)
+class _Endpoint:
+    """Answers GraphQL requests. As an application of ASGI's it needs none of what Starlette puts around a function."""
+
+    service: Service
+    executor: Executor
+    graphiql: Callable[[Request], Response] | None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        response = await self._respond(Request(scope, receive))
+        await response(scope, receive, send)
+
+    async def _respond(self, request: Request) -> Response:
         accept = request.headers.get("accept")
         if (
-            graphiql is not None
+            self.graphiql is not None
             and request.method != "POST"
             and not {"query", "documentId"} & set(request.query_params)
         ):
             wanted = choose_media_type(accept, (*_OFFERED, _HTML))
             if wanted == _HTML:
-                return graphiql(request)
+                return self.graphiql(request)
         media_type = choose_media_type(accept, _OFFERED)
         if media_type is None:
             message = f"an answer is {_GRAPHQL} or {_JSON}: neither is in the Accept header"
             return Response(_encode(_describe(message, "NOT_ACCEPTABLE")), 406, media_type=_JSON)
         try:
-            answered = await _answer(request, service, executor)
+            answered = await _answer(request, self.service, self.executor)
         except Exception as error:  # noqa: BLE001 - the one edge where what nobody foresaw is masked
             answered = _refuse(error)
         encoded = _encode(answered.body)
-        if len(encoded) > limits.answer_bytes:
-            answered = _refuse(LimitExceeded("answer_bytes", limits.answer_bytes, len(encoded), "bytes in the answer"))
+        maximum = self.service.settings.limits.answer_bytes
+        if len(encoded) > maximum:
+            answered = _refuse(LimitExceeded("answer_bytes", maximum, len(encoded), "bytes in the answer"))
             encoded = _encode(answered.body)
-        codes = _codes(answered.body)
-        for code in codes:
-            ERRORS.labels(code).inc()
-        told_of(request.scope).errors = tuple(dict.fromkeys(codes))
+        if "errors" in answered.body:
+            codes = _codes(answered.body)
+            for code in codes:
+                ERRORS.labels(code).inc()
+            told_of(request.scope).errors = tuple(dict.fromkeys(codes))
         status = answered.status or (400 if media_type == _GRAPHQL else 200)
         return Response(encoded, status, answered.headers, media_type)
-
-    return endpoint
 
 
 async def _answer(request: Request, service: Service, executor: Executor) -> _Answer:
@@ -194,21 +209,40 @@ def _read_get(request: Request, limits: Limits) -> dict[str, object]:
     }
     for name in ("variables", "extensions"):
         if given.get(name):
-            parameters[name] = _decode(name, given[name])
+            parameters[name] = _decode(name, given[name].encode())
     _check_nesting(parameters.get("variables"), limits)
     return parameters
 
 
-def _decode(what: str, text: str | bytes) -> dict[str, object]:
+def _decode(what: str, text: bytes) -> dict[str, object]:
     try:
-        # Exactly what JSON is: no NaN, no halves of surrogate pairs. But it takes the last of two members of one name.
-        orjson.loads(text)
-        decoded = json.loads(text, object_pairs_hook=_read_object)
+        # Exactly what JSON is: no NaN, no halves of surrogate pairs. But it takes the last of two members of one name,
+        # and a float for an integer beyond 64 bits.
+        decoded = orjson.loads(text)
+        if len(_MEMBER.findall(text)) != _count_members(decoded):
+            decoded = json.loads(text, object_pairs_hook=_read_object)
     except (ValueError, RecursionError):
         raise _Refused(400, f"the {what} must be JSON, in UTF-8, no member of it twice in one object") from None
     if not isinstance(decoded, dict):
         raise _Refused(400, f"the {what} must be a JSON object")
     return decoded
+
+
+def _count_members(decoded: object) -> int | None:
+    """How many members all objects in a decoded text have; None where it holds a float."""
+    count, level = 0, [decoded]
+    while level:
+        below: list[object] = []
+        for each in level:
+            if isinstance(each, dict):
+                count += len(each)
+                below += each.values()
+            elif isinstance(each, list):
+                below += each
+            elif isinstance(each, float):
+                return None
+        level = below
+    return count
 
 
 def _read_object(members: list[tuple[str, object]]) -> dict[str, object]:
@@ -234,7 +268,7 @@ def _check_nesting(variables: object, limits: Limits) -> None:
 
 def _codes(body: Mapping[str, object]) -> list[str]:
     """The codes of an answer's errors."""
-    errors = cast("list[dict[str, dict[str, str]]]", body.get("errors", []))
+    errors = cast("list[dict[str, dict[str, str]]]", body["errors"])
     return [error["extensions"]["code"] for error in errors]
 
 

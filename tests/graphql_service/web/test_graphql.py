@@ -13,6 +13,7 @@ from graphql_service.deadlines import limit_time
 from graphql_service.image_set import ImageSet
 from graphql_service.settings import Limits, Settings
 from graphql_service.stores.sqlite import SQLiteStore
+from graphql_service.web import graphql
 from graphql_service.web.app import create_app
 from tests.graphql_service.web.conftest import DATASTORE, GRAPHQL, JSON, PATIENT, Client
 
@@ -56,6 +57,8 @@ def test_the_page_limit_is_the_settings(client: Client) -> None:
         (b"[" * 5000, JSON, 400, NO_JSON),
         (b"{}", JSON, 400, "'query' must be a GraphQL document"),
         (b'{"query": "{a}", "query": "{b}"}', JSON, 400, NO_JSON),
+        (b'{"query": "{a}", "variables": {"a": [{"b" : 1, "\\u0062"\t:2}]}}', JSON, 400, NO_JSON),
+        (b'{"query": "{a}", "variables": {"a\\":": 1, "b": 2, "b": 2}}', JSON, 400, NO_JSON),
         (b'{"query": "\\ud800"}', JSON, 400, NO_JSON),
         (b'{"query": "{a}", "variables": {"a": NaN}}', JSON, 400, NO_JSON),
         (b'{"query": ""}', JSON, 400, "'query' must be a GraphQL document"),
@@ -195,6 +198,16 @@ def test_a_body_may_be_gzip_and_may_be_nested_as_far_as_it_goes(client: Client) 
     body = {"query": DOCUMENT, "variables": {"q": "patient = P1", "unused": [[[["{"]]]] * 100}}
     content, headers = gzip.compress(json.dumps(body).encode()), {"content-type": JSON, "content-encoding": "gzip"}
     assert client.post("/graphql", content=content, headers=headers).json() == FOUND
+
+
+LEAVES = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
+VALUES = st.recursive(LEAVES, lambda below: st.lists(below) | st.dictionaries(st.text(), below))
+
+
+@given(VALUES, st.booleans())
+def test_json_is_decoded_as_the_standard_library_does(value: object, spaced: bool) -> None:  # noqa: FBT001 - hypothesis
+    text = json.dumps({"value": value}, separators=(" , ", "\n: ") if spaced else None)
+    assert repr(graphql._decode("body", text.encode())) == repr(json.loads(text))
 
 
 def test_what_is_said_twice_is_refused(client: Client) -> None:
