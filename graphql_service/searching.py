@@ -154,7 +154,7 @@ def _search(store: Store, inquiry: Inquiry, page_request: PageRequest, now: date
 def search_columns(
     store: ColumnStore, inquiry: Inquiry, page_request: PageRequest, fields: Collection[str]
 ) -> ColumnPage:
-    """The same page, of these fields (or `TAGS`) and those of its cursors alone. Raises as `search` does.
+    """The same page, of these fields (`TAGS`, `STUDY_TIME`) and those of its cursors alone. Raises as `search` does.
 
     The page request has no cursor at the end that is read towards.
     """

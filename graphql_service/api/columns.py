@@ -14,8 +14,7 @@ from typing import Any, Final, TypeAlias
 from graphql_service.api.node_ids import encode_keys
 from graphql_service.api.scalars import write_clock, write_instant
 from graphql_service.api.types import INT_LIMIT, StorageTier
-from graphql_service.image_set import read_time
-from graphql_service.stores.base import TAGS
+from graphql_service.stores.base import STUDY_TIME, TAGS
 
 #: What is made of a column's values, in the data store with this id.
 Make: TypeAlias = Callable[[Sequence[Any], str], Iterable[object]]
@@ -46,14 +45,8 @@ def _write_day(since_1970: int) -> str:
 
 
 @lru_cache(8_192)
-def _write_clock(stored: str) -> str | None:
-    clock = read_time(stored)
-    return None if clock is None else write_clock((datetime.min + clock).time())
-
-
-def _clocks(values: Sequence[Any], _: str) -> Iterable[object]:
-    stored = [tags.get("DICOMStudyTime") for tags in values]
-    return [_write_clock(each) if isinstance(each, str) else None for each in stored]
+def _write_clock(since_midnight: int) -> str:
+    return write_clock((datetime.min + timedelta(0, 0, since_midnight)).time())
 
 
 def _ints(values: Sequence[Any], _: str) -> Iterable[object]:
@@ -70,6 +63,7 @@ def _tiers(values: Sequence[Any], _: str) -> Iterable[object]:
 
 _INSTANT: Final = _each(_write_instant)
 _DAY: Final = _each(_write_day)
+_CLOCK: Final = _each(_write_clock)
 
 #: By type and field of the schema: the column that it is made of, as `stores.base.Columns` has it, and how.
 COLUMNS: Final[Mapping[str, Mapping[str, tuple[str, Make]]]] = {
@@ -97,8 +91,7 @@ COLUMNS: Final[Mapping[str, Mapping[str, tuple[str, Make]]]] = {
         "accessionNumber": ("DICOMAccessionNumber", keep),
         "description": ("DICOMStudyDescription", keep),
         "date": ("DICOMStudyDateAndTime", _DAY),
-        # There may be a time without a date, and at midnight both look the same in the column of both.
-        "time": (TAGS, _clocks),
+        "time": (STUDY_TIME, _CLOCK),
         "seriesCount": ("DICOMNumberOfStudyRelatedSeries", _ints),
         "instanceCount": ("DICOMNumberOfStudyRelatedInstances", _ints),
     },

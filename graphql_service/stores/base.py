@@ -83,8 +83,9 @@ class Answer:
     token: str | None = None
 
 
-#: Among the columns that a store is asked for: `ImageSet.tags`.
+#: Among the columns that a store is asked for: `ImageSet.tags`, and the time of the study by itself.
 TAGS: Final = "tags"
+STUDY_TIME: Final = "DICOMStudyTime"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +93,8 @@ class Columns:
     """Some fields of the `count` image sets of a request, in their order, and `more` as `Answer` has it.
 
     By canonical name, a value for each image set as `ImageSet.value` gives it; but times are whole microseconds since
-    1970, those without a zone as if in UTC, and truth is 1 or 0. `TAGS` are there by their own name.
+    1970, those without a zone as if in UTC, and truth is 1 or 0. By their own names: `TAGS`, and `STUDY_TIME` in whole
+    microseconds since midnight; None where there is none, also where there is a date.
     """
 
     values: Mapping[str, Sequence[Any]]
@@ -157,4 +159,7 @@ class ColumnStore(Store, Protocol):
     """A store whose `Capabilities.columns` says that it answers with columns."""
 
     def fetch_columns(self, request: Request, fields: Sequence[str]) -> Columns:
-        """As `fetch`, of these fields (or `TAGS`) alone. The request has no place at the end that it reads towards."""
+        """As `fetch`, of these fields, `TAGS` or `STUDY_TIME` alone.
+
+        The request has no place at the end that it reads towards.
+        """

@@ -33,6 +33,9 @@ INDEXES: Final = (
     ("body_part", "modality"),
 )
 
+#: The columns of `sql.WRITTEN`: last, where an older table gets them.
+_WRITTEN: Final = ("written_name TEXT", "written_description TEXT", "study_time INTEGER")
+
 
 def index_name(number: int | None, columns: Sequence[str]) -> str:
     """What an index of `image_sets` is named."""
@@ -42,12 +45,18 @@ def index_name(number: int | None, columns: Sequence[str]) -> str:
 def create_tables(connection: sqlite3.Connection, number: int | None) -> None:
     """The tables of a new data store, without indexes."""
     columns = ", ".join(f"{column} {column_type(BY_NAME[field].type)}" for field, column in COLUMNS.items())
-    connection.execute(f"CREATE TABLE image_sets_{number} ({columns}, tags TEXT NOT NULL)")
+    connection.execute(f"CREATE TABLE image_sets_{number} ({columns}, tags TEXT NOT NULL, {', '.join(_WRITTEN)})")
     connection.execute(
         f"CREATE TABLE name_parts_{number} (name TEXT, name_group INTEGER, position INTEGER, part TEXT,"
         " PRIMARY KEY (name, name_group, position)) WITHOUT ROWID"
     )
     create_text_tables(connection, number)
+
+
+def add_written_columns(connection: sqlite3.Connection, number: int) -> None:
+    """Gives an older table the columns of `sql.WRITTEN`, without values."""
+    for column in _WRITTEN:
+        connection.execute(f"ALTER TABLE image_sets_{number} ADD COLUMN {column}")
 
 
 def create_text_tables(connection: sqlite3.Connection, number: int | None) -> None:

@@ -2,7 +2,8 @@
 
 `image_sets` holds a row for each image set and a column for each field of the language, typed as `ImageSet.value`
 types it: times as whole microseconds since 1970 (wall-clock times and dates as if in UTC), names and texts folded,
-booleans as 0 and 1, everything that is missing as NULL. `name_parts` holds the components of every stored name.
+booleans as 0 and 1, everything that is missing as NULL; then the tags, and some of what they say, as it is answered.
+`name_parts` holds the components of every stored name.
 All values are parameters; nothing here talks to a database.
 """
 
@@ -32,6 +33,7 @@ from grammar.values import ANY_CHARACTER, ANY_TEXT, fold
 from graphql_service.errors import UnsupportedSearch
 from graphql_service.matching import FOLDED
 from graphql_service.patterns import Pattern, is_open, read_literal, read_pattern, split_pattern
+from graphql_service.stores.base import STUDY_TIME, TAGS
 
 SQLValue: TypeAlias = str | int | None
 
@@ -60,6 +62,16 @@ COLUMNS: Final[dict[str, str]] = {
     "DICOMNumberOfStudyRelatedSeries": "series_count",
     "DICOMNumberOfStudyRelatedInstances": "instance_count",
 }
+#: The columns that answer and are in no condition: names and texts as they are written, and the time of a study since
+#: midnight. There may be a time without a date, and in the column of both midnight looks as no time does.
+WRITTEN: Final[dict[str, str]] = {
+    "DICOMPatientName": "written_name",
+    "DICOMStudyDescription": "written_description",
+    STUDY_TIME: "study_time",
+}
+
+#: The column that answers for each field, `STUDY_TIME` and `TAGS`.
+READ: Final[dict[str, str]] = COLUMNS | WRITTEN | {TAGS: "tags"}
 
 _EPOCH: Final = datetime(1970, 1, 1)
 _EPOCH_UTC: Final = datetime(1970, 1, 1, tzinfo=UTC)

@@ -15,7 +15,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from itertools import islice, takewhile
+from itertools import islice, repeat, takewhile
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 from uuid import uuid4
@@ -47,12 +47,11 @@ from graphql_service.image_set import (
     read_time,
 )
 from graphql_service.instances import Instance
-from graphql_service.matching import FOLDED
 from graphql_service.ordering import place, place_key
 from graphql_service.stores import finding, instances, schema, sql, texts
 from graphql_service.stores.base import METADATA_LIMIT, TAGS, Answer, Capabilities, Columns, Request
 from graphql_service.stores.connections import Connections, transaction
-from graphql_service.stores.sql import COLUMNS, microseconds
+from graphql_service.stores.sql import COLUMNS, READ, WRITTEN, microseconds
 
 Row: TypeAlias = tuple[Any, ...]
 Migration: TypeAlias = Callable[[sqlite3.Connection], object]
@@ -67,7 +66,8 @@ _FEW_NAMES: Final = 8
 _STUDIES: Final = 50
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_ROW: Final = ", ".join((*COLUMNS.values(), "tags"))
+_MICROSECOND: Final = timedelta(microseconds=1)
+_ROW: Final = ", ".join((*COLUMNS.values(), "tags", *WRITTEN.values()))
 _SUMMARY: Final = "image_set_id, version, created_at, updated_at, last_accessed_at, storage_tier, is_primary, tags"
 _NAMES: Final = tuple(COLUMNS)
 _VERSION, _UPDATED, _PRIMARY, _PATIENT_NAME, _DESCRIPTION = map(
@@ -102,9 +102,21 @@ def _create_texts(connection: sqlite3.Connection) -> None:
         texts.remember_all_texts(connection, number)
 
 
+def _add_written(connection: sqlite3.Connection) -> None:
+    for (number,) in connection.execute("SELECT number FROM datastores").fetchall():
+        schema.add_written_columns(connection, number)
+        _fill_written(connection, number)
+
+
 #: The steps from an empty file to today's schema. `PRAGMA user_version` counts those that a file has had; a step that
 #: was ever released never changes.
-MIGRATIONS: tuple[Migration, ...] = (_create_datastores, _create_watermarks, _create_instances, _create_texts)
+MIGRATIONS: tuple[Migration, ...] = (
+    _create_datastores,
+    _create_watermarks,
+    _create_instances,
+    _create_texts,
+    _add_written,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,21 +225,15 @@ class SQLiteStore:
         return Answer(tuple(reversed(page) if request.backward else page), len(found) > request.limit)
 
     def fetch_columns(self, request: Request, fields: Sequence[str]) -> Columns:
-        """One page of these fields, from their columns where these hold them as they are. Raises DataStoreNotFound."""
-        # Names and texts are folded in their columns.
-        written = [field for field in fields if field != TAGS and BY_NAME[field].type in FOLDED]
-        stored = [field for field in fields if field != TAGS and field not in written]
-        tagged = len(stored) < len(fields)
-        names = [COLUMNS[field] for field in stored] + ["tags"] * tagged
-        rows = self._read(request, ", ".join(names))
+        """One page of these fields, read from their columns alone. Raises DataStoreNotFound."""
+        rows = self._read(request, ", ".join([READ[field] for field in fields]))
         page = rows[: request.limit]
         if request.backward:
             page.reverse()
-        columns = list(zip(*page, strict=True)) or [()] * len(names)
-        values: dict[str, Sequence[Any]] = dict(zip(stored, columns, strict=False))
-        if tagged:
-            values[TAGS] = tags = list(map(orjson.loads, columns[-1]))
-            values |= {field: [read_text(each.get(field)) for each in tags] for field in written}
+        columns = zip(*page, strict=True) if page else repeat((), len(fields))
+        values: dict[str, Sequence[Any]] = dict(zip(fields, columns, strict=True))
+        if TAGS in values:
+            values[TAGS] = list(map(orjson.loads, values[TAGS]))
         return Columns(values, len(page), len(rows) > request.limit)
 
     def _read(self, request: Request, columns: str) -> list[Row]:
@@ -773,7 +779,22 @@ def _read_versions(connection: sqlite3.Connection, number: int, image_set: Image
 
 
 def _insert(number: int) -> str:
-    return f"INSERT OR REPLACE INTO image_sets_{number} ({_ROW}) VALUES ({', '.join('?' * (len(COLUMNS) + 1))})"
+    marks = ", ".join("?" * (len(COLUMNS) + 1 + len(WRITTEN)))
+    return f"INSERT OR REPLACE INTO image_sets_{number} ({_ROW}) VALUES ({marks})"
+
+
+def _fill_written(connection: sqlite3.Connection, number: int) -> None:
+    """Writes the columns of `WRITTEN` in every row, from its tags."""
+    last = 0
+    columns = ", ".join(f"{column} = ?" for column in WRITTEN.values())
+    while rows := connection.execute(
+        f"SELECT rowid, tags FROM image_sets_{number} WHERE rowid > ? ORDER BY rowid LIMIT {_BATCH}", (last,)
+    ).fetchall():
+        last = rows[-1][0]
+        connection.executemany(
+            f"UPDATE image_sets_{number} SET {columns} WHERE rowid = ?",
+            ((*_read_written(orjson.loads(tags)), rowid) for rowid, tags in rows),
+        )
 
 
 def _replaces(new: Row, old: Row) -> bool:
@@ -796,7 +817,7 @@ def _renew_texts(connection: sqlite3.Connection, number: int, before: Iterable[R
 
 
 def read_row(image_set: ImageSet) -> Row:
-    """The image set as a row: each field as `sql.column_value` has it, in the order of `COLUMNS`, then its tags.
+    """The image set as a row: fields as `sql.column_value` has them, by `COLUMNS`, then the tags, then `WRITTEN`.
 
     Raises LoadError where the tags are not JSON.
     """
@@ -807,14 +828,31 @@ def read_row(image_set: ImageSet) -> Row:
     try:
         return _read_columns(image_set, tags)
     except TypeError:  # a tag holds a list or an object, which no cache takes
-        return (*(sql.column_value(BY_NAME[field].type, image_set.value(field)) for field in COLUMNS), tags)
+        return (
+            *(sql.column_value(BY_NAME[field].type, image_set.value(field)) for field in COLUMNS),
+            tags,
+            *_read_written(image_set.tags),
+        )
+
+
+def _read_written(tags: Mapping[str, object]) -> Row:
+    """The values of `WRITTEN`, in its order."""
+    clock = read_time(tags.get("DICOMStudyTime"))
+    return (
+        read_text(tags.get("DICOMPatientName")),
+        read_text(tags.get("DICOMStudyDescription")),
+        None if clock is None else clock // _MICROSECOND,
+    )
 
 
 # What image sets of one study and one import share is read once. A century has 36,525 days.
 _since: Final = lru_cache(1_024)(lambda moment: None if moment is None else microseconds(moment))
 _date: Final = lru_cache(40_000)(lambda stored: None if (day := read_date(stored)) is None else microseconds(day))
-_time: Final = lru_cache(1_024)(lambda stored: (read_time(stored) or timedelta()) // timedelta(microseconds=1))
-_folded: Final = lru_cache(1_024)(lambda stored: None if (text := read_text(stored)) is None else fold(text))
+_time: Final = lru_cache(1_024)(lambda stored: None if (time := read_time(stored)) is None else time // _MICROSECOND)
+#: As it is written, and folded.
+_text: Final = lru_cache(1_024)(
+    lambda stored: (None, None) if (text := read_text(stored)) is None else (text, fold(text))
+)
 _code: Final = lru_cache(1_024)(read_code)
 
 _IDS: Final = (
@@ -829,7 +867,9 @@ _IDS: Final = (
 def _read_columns(image_set: ImageSet, tags: str) -> Row:
     """The row, written out: loading spends most of its time here. A test holds it to `ImageSet.value`."""
     tag = image_set.tags.get
-    study_day = _date(tag("DICOMStudyDate"))
+    study_day, study_time = _date(tag("DICOMStudyDate")), _time(tag("DICOMStudyTime"))
+    name, folded_name = _text(tag("DICOMPatientName"))
+    description, folded_description = _text(tag("DICOMStudyDescription"))
     return (
         image_set.image_set_id,
         image_set.version,
@@ -839,17 +879,20 @@ def _read_columns(image_set: ImageSet, tags: str) -> Row:
         image_set.storage_tier,
         None if image_set.is_primary is None else int(image_set.is_primary),  # sqlite3 is slow to take a bool
         *_read_texts(tuple(map(tag, _IDS))),
-        None if study_day is None else study_day + _time(tag("DICOMStudyTime")),
+        None if study_day is None else study_day + (study_time or 0),
         _date(tag("DICOMPatientBirthDate")),
-        _folded(tag("DICOMPatientName")),
+        folded_name,
         _code(tag("DICOMPatientSex")),
-        _folded(tag("DICOMStudyDescription")),
+        folded_description,
         _code(tag("DICOMSeriesModality")),
         _code(tag("DICOMSeriesBodyPart")),
         read_integer(tag("DICOMSeriesNumber")),
         read_integer(tag("DICOMNumberOfStudyRelatedSeries")),
         read_integer(tag("DICOMNumberOfStudyRelatedInstances")),
         tags,
+        name,
+        description,
+        study_time,
     )
 
 

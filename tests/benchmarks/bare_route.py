@@ -23,12 +23,12 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from graphql_service.api.scalars import write_clock, write_instant
-from graphql_service.image_set import read_time
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 COLUMNS = (
     "image_set_id, version, created_at, updated_at, storage_tier, is_primary, patient_id, birth_date, sex, study_uid,"
-    " study_id, accession_number, study_at, series_uid, series_number, modality, tags"
+    " study_id, accession_number, study_at, series_uid, series_number, modality, written_name,"
+    " written_description, study_time"
 )
 
 
@@ -43,13 +43,11 @@ def day(since_1970: int | None) -> str | None:
 
 
 @lru_cache(8_192)
-def clock(stored: str | None) -> str | None:
-    found = read_time(stored)
-    return None if found is None else write_clock((datetime.min + found).time())
+def clock(since_midnight: int | None) -> str | None:
+    return None if since_midnight is None else write_clock((datetime.min + timedelta(0, 0, since_midnight)).time())
 
 
 def node(datastore: str, row: tuple[Any, ...]) -> dict[str, object]:
-    tags = orjson.loads(row[16])
     return {
         "id": urlsafe_b64encode(f"ImageSet:{datastore}:{row[0]}".encode()).decode().rstrip("="),
         "imageSetId": row[0],
@@ -60,7 +58,7 @@ def node(datastore: str, row: tuple[Any, ...]) -> dict[str, object]:
         "isPrimary": None if row[5] is None else row[5] == 1,
         "patient": {
             "patientId": row[6],
-            "name": tags.get("DICOMPatientName") or None,
+            "name": row[16],
             "birthDate": day(row[7]),
             "sex": row[8],
         },
@@ -68,9 +66,9 @@ def node(datastore: str, row: tuple[Any, ...]) -> dict[str, object]:
             "instanceUid": row[9],
             "studyId": row[10],
             "accessionNumber": row[11],
-            "description": tags.get("DICOMStudyDescription") or None,
+            "description": row[17],
             "date": day(row[12]),
-            "time": clock(tags.get("DICOMStudyTime")),
+            "time": clock(row[18]),
         },
         "series": {"instanceUid": row[13], "number": row[14], "modality": row[15]},
     }

@@ -17,12 +17,10 @@ from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import Any
 
-import orjson
 import strawberry
 import uvicorn
 from strawberry.asgi import GraphQL
 
-from graphql_service.image_set import read_time
 from tests.benchmarks.bare_route import COLUMNS
 from tests.benchmarks.measurement import Server, free_port, running
 from tests.benchmarks.workloads import Question, Surface
@@ -95,9 +93,7 @@ def make_connection(rows: list[tuple[Any, ...]], first: int) -> Connection:
 
 
 def make_image_set(row: tuple[Any, ...]) -> ImageSet:
-    tags = orjson.loads(row[16])
     born, studied = instant(row[7]), instant(row[12])
-    clock = read_time(tags.get("DICOMStudyTime"))
     return ImageSet(
         id=strawberry.ID(f"ImageSet:{row[0]}"),
         image_set_id=row[0],
@@ -108,7 +104,7 @@ def make_image_set(row: tuple[Any, ...]) -> ImageSet:
         is_primary=None if row[5] is None else row[5] == 1,
         patient=Patient(
             patient_id=row[6],
-            name=tags.get("DICOMPatientName") or None,
+            name=row[16],
             birth_date=born.date() if born else None,
             sex=row[8],
         ),
@@ -116,9 +112,9 @@ def make_image_set(row: tuple[Any, ...]) -> ImageSet:
             instance_uid=row[9],
             study_id=row[10],
             accession_number=row[11],
-            description=tags.get("DICOMStudyDescription") or None,
+            description=row[17],
             date=studied.date() if studied else None,
-            time=None if clock is None else (datetime.min + clock).time(),
+            time=None if row[18] is None else (datetime.min + timedelta(0, 0, row[18])).time(),
         ),
         series=Series(instance_uid=row[13], number=row[14], modality=row[15]),
     )

@@ -28,7 +28,7 @@ from graphql_service.errors import StoreTimeout
 from graphql_service.image_set import ImageSet
 from graphql_service.settings import Limits
 from graphql_service.stores import connections
-from graphql_service.stores.base import Store
+from graphql_service.stores.base import STUDY_TIME, Store
 from graphql_service.stores.sqlite import SQLiteStore
 from graphql_service.stores.visible import show_only
 from tests.graphql_service.api.conftest import DATASTORE
@@ -325,6 +325,9 @@ def test_only_what_is_selected_is_read() -> None:
     plan = plan_of("{ imageSets { nodes { id updatedAt study { date } series { modality } } edges { cursor } } }")
     assert plan is not None
     assert plan.fields == ("imageSetId", "updatedAt", "DICOMStudyDateAndTime", "DICOMSeriesModality")
+    plan = plan_of("{ imageSets { nodes { patient { name } study { description time } } } }")
+    assert plan is not None
+    assert plan.fields == ("DICOMPatientName", "DICOMStudyDescription", STUDY_TIME)
 
 
 @pytest.fixture

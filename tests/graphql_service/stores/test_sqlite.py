@@ -11,6 +11,7 @@ from pathlib import Path
 from random import Random
 from typing import Any, TypeAlias
 
+import orjson
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -28,12 +29,13 @@ from graphql_service.errors import (
     StoreFileError,
     UnsupportedSearch,
 )
-from graphql_service.image_set import Datastore, ImageSet, ImageSetVersion
+from graphql_service.image_set import Datastore, ImageSet, ImageSetVersion, read_time
 from graphql_service.ordering import place
-from graphql_service.stores import connections, finding, instances, sql, sqlite
-from graphql_service.stores.base import TAGS, Answer, Place, Request
+from graphql_service.stores import connections, finding, sql, sqlite
+from graphql_service.stores.base import STUDY_TIME, TAGS, Answer, Place, Request
 from graphql_service.stores.sqlite import LoadResult, SQLiteStore, read_row
 from tests.graphql_service.stores.contract import check_pages, expected, expected_studies, whole_studies
+from tests.graphql_service.stores.older import make_older
 from tests.strategies import DATASTORE_ID, VALUES, collections, conditions, image_sets, sorts
 
 Turns: TypeAlias = tuple[tuple[int, int], ...]
@@ -72,6 +74,11 @@ def answers(
     return list(store.fetch(Request(DATASTORE_ID, where, sort, 1_000)).image_sets)
 
 
+def since_midnight(stored: ImageSet) -> int | None:
+    clock = read_time(stored.tags.get("DICOMStudyTime"))
+    return None if clock is None else clock // timedelta(microseconds=1)
+
+
 # The meaning and the order
 
 
@@ -90,11 +97,12 @@ def test_columns_hold_what_whole_image_sets_do(
     try:
         request = Request(DATASTORE_ID, where, sort, limit, backward=backward)
         answer = lasting_store.fetch(request)
-        columns = lasting_store.fetch_columns(request, (*sql.COLUMNS, TAGS))
+        columns = lasting_store.fetch_columns(request, (*sql.COLUMNS, TAGS, STUDY_TIME))
     finally:
         lasting_store.remove_datastore(DATASTORE_ID)
     assert (columns.count, columns.more) == (len(answer.image_sets), answer.more)
-    assert columns.values[TAGS] == [found.tags for found in answer.image_sets] or not columns.count
+    assert list(columns.values[TAGS]) == [found.tags for found in answer.image_sets]
+    assert list(columns.values[STUDY_TIME]) == [since_midnight(found) for found in answer.image_sets]
     for field in sql.COLUMNS:
         values = [found.value(field) for found in answer.image_sets]
         assert list(columns.values[field]) == [
@@ -220,11 +228,15 @@ def test_a_histogram_counts_by_steps(
 
 @given(image_sets)
 def test_a_row_holds_what_the_language_sees(stored: ImageSet) -> None:
-    *columns, _ = read_row(stored)
-    assert columns == [
-        sql.column_value(field.type, stored.value(name))
-        for name, field in ((name, BY_NAME[name]) for name in sql.COLUMNS)
-    ]
+    row = dict(zip((*sql.COLUMNS.values(), "tags", *sql.WRITTEN.values()), read_row(stored), strict=True))
+    assert orjson.loads(row.pop("tags")) == stored.tags
+    assert row == {
+        column: sql.column_value(BY_NAME[field].type, stored.value(field)) for field, column in sql.COLUMNS.items()
+    } | {
+        "written_name": stored.value("DICOMPatientName"),
+        "written_description": stored.value("DICOMStudyDescription"),
+        "study_time": since_midnight(stored),
+    }
 
 
 @pytest.mark.parametrize(
@@ -1065,7 +1077,7 @@ def test_a_newer_file_is_refused_by_both_versions(store: SQLiteStore, path: Path
     store.close()
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA user_version = 7")
-    with pytest.raises(StoreFileError, match="its schema is 7, and 4 is the newest that this version reads"):
+    with pytest.raises(StoreFileError, match="its schema is 7, and 5 is the newest that this version reads"):
         SQLiteStore(path)
 
 
@@ -1092,24 +1104,52 @@ def test_an_older_file_is_brought_up_to_date_in_one_step_or_not_at_all(
             assert answers(upgraded) == [image_set(1)]
     with closing(sqlite3.connect(path)) as connection:
         assert connection.execute("SELECT note FROM datastores").fetchall() == [("new",)]
-        assert connection.execute("PRAGMA user_version").fetchall() == [(5,)]
+        assert connection.execute("PRAGMA user_version").fetchall() == [(6,)]
 
 
-def test_a_file_from_before_there_were_watermarks_is_brought_up_to_date(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with monkeypatch.context() as patched:
-        patched.setattr(sqlite, "MIGRATIONS", sqlite.MIGRATIONS[:1])
-        patched.setattr(instances, "create_tables", lambda *_: None)
-        with closing(SQLiteStore(path, create=True)) as old:
-            old.load(DATASTORE_ID, [image_set(1)])
+def columns_of(path: Path) -> dict[str, list[Any]]:
+    """The columns of every table, and of every index, in their order."""
+    with closing(sqlite3.connect(path)) as connection:
+        names = connection.execute("SELECT type, name FROM sqlite_schema ORDER BY name").fetchall()
+        return {name: connection.execute(f"PRAGMA {kind}_info({name})").fetchall() for kind, name in names}
+
+
+@pytest.mark.parametrize("version", [1, 2, 3, 4])
+def test_a_file_of_every_older_version_is_brought_up_to_date(store: SQLiteStore, path: Path, version: int) -> None:
+    times: tuple[object, ...] = ("10", "1030", "103000.5", "000000", "235960", "24", "", "1:30", 10, None, ["10"])
+    stored = [
+        image_set(
+            number,
+            DICOMPatientName=name,
+            DICOMStudyDescription=f"Contro\u0302le {number}" if number % 3 else number,
+            DICOMStudyTime=times[number % len(times)],
+            DICOMStudyDate="20240311" if number % 2 else None,
+        )
+        for number, name in enumerate((*VALUES[BY_NAME["DICOMPatientName"].type], ["Ana"], *range(2_500)))
+    ]
+    store.load(DATASTORE_ID, stored)
+    store.create_datastore("e" * 32)
+    store.close()
+    new = columns_of(path)
+    make_older(path, version)
+    assert columns_of(path) != new
     with closing(SQLiteStore(path)) as upgraded:
-        assert answers(upgraded) == [image_set(1)]
+        assert columns_of(path) == new
+        columns = upgraded.fetch_columns(
+            Request(DATASTORE_ID, EVERYTHING, (SortKey("imageSetId"),), 3_000), (*sql.WRITTEN, TAGS)
+        )
+        assert columns.values == {
+            "DICOMPatientName": tuple(each.value("DICOMPatientName") for each in stored),
+            "DICOMStudyDescription": tuple(each.value("DICOMStudyDescription") for each in stored),
+            STUDY_TIME: tuple(map(since_midnight, stored)),
+            TAGS: [each.tags for each in stored],
+        }
+        assert upgraded.count(DATASTORE_ID, Comparison("DICOMStudyDescription", Operator.LIKE, "*TROL*"), 9) == 9
+        # Row for row what would be written today.
+        assert upgraded.load(DATASTORE_ID, stored) == LoadResult(unchanged=len(stored))
         assert upgraded.watermarks(DATASTORE_ID) == {}
         upgraded.raise_watermark(DATASTORE_ID, "there", START)
         assert upgraded.watermarks(DATASTORE_ID) == {"there": START}
-    with closing(sqlite3.connect(path)) as connection:
-        assert connection.execute("PRAGMA user_version").fetchall() == [(4,)]
 
 
 def test_an_older_file_is_brought_up_to_date_without_leaving_bytes(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -1122,15 +1162,13 @@ def test_an_older_file_is_brought_up_to_date_without_leaving_bytes(path: Path, m
 
     monkeypatch.setattr(sqlite3, "connect", connect_as_sqlite_comes)
     with closing(SQLiteStore(path, create=True)) as old:
-        old.load(DATASTORE_ID, (image_set(number, DICOMPatientId=f"SECRET{number}") for number in range(3_000)))
-    with closing(connect(path)) as connection:
-        connection.execute("DROP INDEX image_sets_1_by_patient_id_and_created_at")
-        connection.execute("CREATE INDEX old_1 ON image_sets_1 (patient_id, created_at, image_set_id)")
-        connection.execute("PRAGMA user_version = 3")
-        connection.commit()
+        names = ("DICOMPatientId", "DICOMPatientName", "DICOMStudyDescription")
+        secrets = (dict[str, Any](dict.fromkeys(names, f"SECRET{number}")) for number in range(3_000))
+        old.load(DATASTORE_ID, (image_set(number, **tags) for number, tags in enumerate(secrets)))
+    make_older(path, 3)
     with closing(SQLiteStore(path)) as upgraded:
         upgraded.remove(DATASTORE_ID, [f"{number:032d}" for number in range(3_000)])
-    assert b"SECRET" not in bytes_of(path)
+    assert b"secret" not in bytes_of(path).lower()
 
 
 def test_a_damaged_file_is_named(store: SQLiteStore, path: Path) -> None:

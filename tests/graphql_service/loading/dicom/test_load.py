@@ -22,11 +22,11 @@ from graphql_service.instances import Instance
 from graphql_service.loading.dicom import FolderResult, RefusedFile, load_folder
 from graphql_service.loading.dicom import readers as readers_module
 from graphql_service.loading.dicom.headers import read_files
-from graphql_service.stores import instances
 from graphql_service.stores import sqlite as sqlite_module
 from graphql_service.stores.base import Request
 from graphql_service.stores.sqlite import MakeResult, SQLiteStore
 from tests.dicom_files import REAL, write_file
+from tests.graphql_service.stores.older import make_older
 
 ID = "d" * 32
 
@@ -290,11 +290,9 @@ def test_what_was_erased_can_be_loaded_again(store: SQLiteStore, tmp_path: Path,
     assert tables == {"datastores", "watermarks", "sqlite_sequence"}
 
 
-def test_a_store_from_before_takes_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chest: Path) -> None:
-    with monkeypatch.context() as older:
-        older.setattr(sqlite_module, "MIGRATIONS", sqlite_module.MIGRATIONS[:2])
-        older.setattr(instances, "create_tables", lambda *_: None)
-        open_new(tmp_path / "store.db").close()
+def test_a_store_from_before_takes_files(tmp_path: Path, chest: Path) -> None:
+    open_new(tmp_path / "store.db").close()
+    make_older(tmp_path / "store.db", 2)
     with closing(SQLiteStore(tmp_path / "store.db")) as store:
         assert load(store, chest).image_sets.inserted == 3
 
