@@ -200,11 +200,15 @@ def test_a_body_may_be_gzip_and_may_be_nested_as_far_as_it_goes(client: Client) 
     assert client.post("/graphql", content=content, headers=headers).json() == FOUND
 
 
-LEAVES = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
-VALUES = st.recursive(LEAVES, lambda below: st.lists(below) | st.dictionaries(st.text(), below))
+LEAVES: st.SearchStrategy[object] = (
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
+)
+DOCUMENTS: st.SearchStrategy[object] = st.recursive(
+    LEAVES, lambda below: st.lists(below) | st.dictionaries(st.text(), below)
+)
 
 
-@given(VALUES, st.booleans())
+@given(DOCUMENTS, st.booleans())
 def test_json_is_decoded_as_the_standard_library_does(value: object, spaced: bool) -> None:  # noqa: FBT001 - hypothesis
     text = json.dumps({"value": value}, separators=(" , ", "\n: ") if spaced else None)
     assert repr(graphql._decode("body", text.encode())) == repr(json.loads(text))
