@@ -10,7 +10,7 @@ whole image sets) is left to it.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import repeat
@@ -53,7 +53,7 @@ from graphql_service.api.context import Context
 from graphql_service.api.errors import describe_error
 from graphql_service.api.resolvers import Query
 from graphql_service.api.schema import schema
-from graphql_service.api.types import INT_LIMIT, read_count, read_page_info, read_report
+from graphql_service.api.types import INT_LIMIT, read_count, read_report
 from graphql_service.deadlines import NotBrief, be_brief
 from graphql_service.paging import ColumnPage, read_page_request
 from graphql_service.stores.base import ColumnStore
@@ -85,8 +85,7 @@ class _Found:
 
 
 _Read: TypeAlias = Callable[[Any], object]
-_Column: TypeAlias = Callable[[_Found], Iterable[object]]
-_Rows: TypeAlias = Callable[[Iterable[Iterable[object]]], list[dict[str, object]]]
+_Rows: TypeAlias = Callable[[ColumnPage, Mapping[str, Sequence[Any]], str], list[dict[str, object]]]
 #: A part of a connection; the count has none, since it is waited for.
 _Part: TypeAlias = Callable[[_Found], object] | None
 
@@ -328,49 +327,55 @@ class _Compiler:
                 return lambda _: kind.name
             case "pageInfo":
                 page_info = self._value(kind.fields["pageInfo"].type, nodes)
-                return lambda found: page_info(read_page_info(found.page))
+                return lambda found: page_info(found.page)
             case "search":
                 report = self._value(kind.fields["search"].type, nodes)
                 return lambda found: report(read_report(found.page, found.query))
             case name:
                 return self._rows(cast("GraphQLObjectType", get_named_type(kind.fields[name].type)), nodes)
 
-    def _rows(self, kind: GraphQLObjectType, nodes: list[FieldNode]) -> _Column:
+    def _rows(self, kind: GraphQLObjectType, nodes: list[FieldNode]) -> Callable[[_Found], object]:
         """The objects of one type that the rows hold, all made by one expression out of the columns they need."""
-        columns: list[_Column] = []
-        written = self._write_object(kind, nodes, columns)
+        columns: list[str] = []
+        makers: dict[str, object] = {"repeat": repeat, "zip": zip, "range": range}
+        written = self._write_object(kind, nodes, columns, makers)
         names = "".join(f"value{number}, " for number in range(len(columns)))
+        rows = f"lambda page, columns, datastore_id: [{written} for {names}in zip({', '.join(columns)}, strict=True)]"
         # Of our own words, and names of the document, which are letters and digits.
-        make_rows: _Rows = eval(f"lambda columns: [{written} for {names}in zip(*columns, strict=True)]")  # noqa: S307
-        return lambda found: make_rows([make(found) for make in columns])
+        make_rows = cast("_Rows", eval(rows, {"__builtins__": makers}))  # noqa: S307
+        return lambda found: make_rows(found.page, found.page.columns.values, found.datastore_id)
 
-    def _write_object(self, kind: GraphQLObjectType, nodes: list[FieldNode], columns: list[_Column]) -> str:
+    def _write_object(
+        self, kind: GraphQLObjectType, nodes: list[FieldNode], columns: list[str], makers: dict[str, object]
+    ) -> str:
         """A row's object as Python's text for it; the columns that it has values of are added to the others."""
         members = []
         for key, below in self._collect(kind, _inner(nodes)).items():
             name = below[0].name.value
             inner = None if name == "__typename" else get_named_type(kind.fields[name].type)
             if inner is not None and inner.name in COLUMNS:
-                value = self._write_object(cast("GraphQLObjectType", inner), below, columns)
+                value = self._write_object(cast("GraphQLObjectType", inner), below, columns, makers)
             else:
                 value = f"value{len(columns)}"
-                columns.append(self._column(kind, name))
+                columns.append(self._write_column(kind, name, makers))
             members.append(f"{key!r}: {value}")
         return f"{{{', '.join(members)}}}"
 
-    def _column(self, kind: GraphQLObjectType, name: str) -> _Column:
-        """The values of one field for every row."""
+    def _write_column(self, kind: GraphQLObjectType, name: str, makers: dict[str, object]) -> str:
+        """The values of one field for every row, as Python's text; what makes them is added to the others."""
         if name == "__typename":
-            return lambda found: repeat(kind.name, found.page.columns.count)
+            return f"repeat({kind.name!r}, page.columns.count)"
         if (kind.name, name) == ("ImageSetEdge", "cursor"):
-            return lambda found: found.page.cursors.encode(range(found.page.columns.count))
+            return "page.cursors.encode(range(page.columns.count))"
         if name not in COLUMNS.get(kind.name, {}):
             raise _NotCovered
         field, make = COLUMNS[kind.name][name]
         self._fields[field] = None
         if make is keep:
-            return lambda found: found.page.columns.values[field]
-        return lambda found: make(found.page.columns.values[field], found.datastore_id)
+            return f"columns[{field!r}]"
+        maker = f"make_{kind.name}_{name}"
+        makers[maker] = make
+        return f"{maker}(columns[{field!r}], datastore_id)"
 
     def _object(self, kind: GraphQLObjectType, nodes: list[FieldNode]) -> _Read:
         """What is selected of an object of the schema's own types, read from its attributes."""
