@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Final, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 
 class Operator(StrEnum):
@@ -40,8 +40,6 @@ class Span(NamedTuple):
 
 
 NOWHERE = Span(0, 0)
-#: What is larger (`measure`) is seldom asked again: caches of searches leave it out, so that they stay small.
-KEPT_SIZE: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True)

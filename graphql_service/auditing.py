@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
 
@@ -22,8 +21,7 @@ def word(search: Search) -> Wording:
     return Wording(canonical(search), shape(search))
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(NamedTuple):
     """Image sets that one part of a request was answered with. `operation` is the field or the action that asked.
 
     `search` is what was searched for, as written, with its dates read in `time_zone` at `dated`. None where image sets

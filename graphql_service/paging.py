@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from types import NoneType
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from grammar.fields import FieldType
 from grammar.problems import Problem
@@ -74,8 +74,7 @@ class Cursor:
         return _encode(parts)
 
 
-@dataclass(frozen=True, slots=True)
-class ColumnCursors:
+class ColumnCursors(NamedTuple):
     """The cursors of rows that are known by their columns, each made when it is asked for.
 
     `keys` are the columns of the sort, as `stores.base.Columns` has them, each with the type of its field.
@@ -317,8 +316,7 @@ class Page:
         return self.resume or (self.cursors[-1] if self.cursors else None)
 
 
-@dataclass(frozen=True, slots=True)
-class ColumnPage:
+class ColumnPage(NamedTuple):
     """One page as `Page` has it, of some fields of its image sets alone; the store answered it with one request."""
 
     columns: Columns

@@ -15,7 +15,6 @@ from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
 
 from grammar.criteria import (
-    KEPT_SIZE,
     Comparison,
     Condition,
     Everything,
@@ -45,6 +44,8 @@ DEFAULT_SORT: Final = (SortKey("updatedAt", descending=True),)
 COUNT_LIMIT: Final = 10_000
 #: Where dates do not move, any instant will do.
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+#: What is larger is seldom asked again, and would fill the memory if it was kept.
+_KEPT_SIZE: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,11 +131,12 @@ def search_studies(
 
 
 def _search(store: Store, inquiry: Inquiry, page_request: PageRequest, now: datetime | None, *, studies: bool) -> Page:
-    search, dated, fingerprint, instant, notices = _begin(store, inquiry, page_request, now, studies=studies)
+    begun = _begin(store, inquiry, page_request, now, studies=studies)
     if store.capabilities.tokens:
-        return _scan(store, inquiry, page_request, search, dated, fingerprint, instant, notices, studies=studies)
+        return _scan(store, inquiry, page_request, begun, studies=studies)
+    search, dated, fingerprint, instant, notices, _ = begun
     size = page_request.size
-    answer = store.fetch(_make_request(inquiry.datastore_id, dated, page_request, studies=studies))
+    answer = store.fetch(_make_request(inquiry.datastore_id, begun, page_request, studies=studies))
     image_sets = answer.image_sets if size else ()
     more = answer.more if size else bool(answer.image_sets)
     return Page(
@@ -158,8 +160,9 @@ def search_columns(
 
     The page request has no cursor at the end that is read towards.
     """
-    search, dated, fingerprint, instant, notices = _begin(store, inquiry, page_request, None, studies=False)
-    size, request = page_request.size, _make_request(inquiry.datastore_id, dated, page_request, studies=False)
+    begun = _begin(store, inquiry, page_request, None, studies=False)
+    search, dated, fingerprint, instant, notices, _ = begun
+    size, request = page_request.size, _make_request(inquiry.datastore_id, begun, page_request, studies=False)
     keys = [key.field for key in dated.sort]
     found = store.fetch_columns(request, tuple(dict.fromkeys((*fields, *keys, "imageSetId"))))
     more = found.more if size else found.count > 0
@@ -178,13 +181,17 @@ def search_columns(
 
 
 class _Begun(NamedTuple):
-    """A search before the store is asked: in words and dated, its fingerprint, when it was dated, and notices."""
+    """A search before the store is asked: in words and dated, its fingerprint, when it was dated, and notices.
+
+    `recurs`: whether the same one is likely to be dated again.
+    """
 
     search: Wording
     dated: Search
     fingerprint: bytes
     instant: datetime
     notices: tuple[Problem, ...]
+    recurs: bool
 
 
 class _Understood(NamedTuple):
@@ -199,8 +206,9 @@ class _Understood(NamedTuple):
 
 
 def _begin(store: Store, inquiry: Inquiry, page_request: PageRequest, now: datetime | None, *, studies: bool) -> _Begun:
-    understand = _recall if _may_be_kept(inquiry) else _understand
-    written, search, dated, fingerprint, notices, zone = understand(inquiry, studies)
+    kept = _may_be_kept(inquiry)
+    written, search, dated, fingerprint, notices, zone = (_recall if kept else _understand)(inquiry, studies)
+    recurs = kept and dated is not None
     cursors = [cursor for cursor in (page_request.after, page_request.before) if cursor is not None]
     for cursor in cursors:
         _check(cursor, fingerprint, written.sort, scanned=store.capabilities.tokens)
@@ -209,7 +217,7 @@ def _begin(store: Store, inquiry: Inquiry, page_request: PageRequest, now: datet
         dated = _date(inquiry, written, zone, instant)
         if len(cursors) == 2 and _date(inquiry, written, zone, cursors[1].dated) != dated:
             raise InvalidCursor("'after' and 'before' come from searches of different days: use cursors of one search")
-    return _Begun(search, dated, fingerprint, instant, notices)
+    return _Begun(search, dated, fingerprint, instant, notices, recurs)
 
 
 def _understand(inquiry: Inquiry, studies: bool) -> _Understood:  # noqa: FBT001 - a cache is slow with names
@@ -228,20 +236,21 @@ def _may_be_kept(inquiry: Inquiry) -> bool:
     """Whether it is small; and without variables, of which a cache would take 1 for true."""
     if inquiry.variables:
         return False
-    return len(inquiry.query) + measure(inquiry.filter) <= KEPT_SIZE
+    return len(inquiry.query) + measure(inquiry.filter) <= _KEPT_SIZE
 
 
-def _make_request(datastore_id: str, dated: Search, page_request: PageRequest, *, studies: bool) -> Request:
+def _make_request(datastore_id: str, begun: _Begun, page_request: PageRequest, *, studies: bool) -> Request:
     return Request(
         datastore_id,
-        dated.where,
-        dated.sort,
+        begun.dated.where,
+        begun.dated.sort,
         # An empty page still says whether there is more.
         limit=max(page_request.size, 1),
         after=None if page_request.after is None else page_request.after.place,
         before=None if page_request.before is None else page_request.before.place,
         backward=page_request.backward,
         studies=studies,
+        recurs=begun.recurs,
     )
 
 
@@ -278,18 +287,7 @@ def date_inquiry(inquiry: Inquiry, now: datetime) -> Search:
     return _date(inquiry, read_inquiry(inquiry), read_zone(inquiry.time_zone), now)
 
 
-def _scan(
-    store: Store,
-    inquiry: Inquiry,
-    page_request: PageRequest,
-    search: Wording,
-    dated: Search,
-    fingerprint: bytes,
-    instant: datetime,
-    notices: tuple[Problem, ...],
-    *,
-    studies: bool,
-) -> Page:
+def _scan(store: Store, inquiry: Inquiry, page_request: PageRequest, begun: _Begun, *, studies: bool) -> Page:
     """The page from a store whose pages go on by token: forward only."""
     if page_request.backward or page_request.before is not None:
         raise UnsupportedSearch(
@@ -300,6 +298,7 @@ def _scan(
     if after is not None:
         assert after.progress is not None  # else refused with the cursor
         mark = Mark(after.place, after.progress)
+    search, dated, fingerprint, instant, notices, _ = begun
     plan = make_plan(dated, store.capabilities)
     read: tuple[Study, ...] = ()
     # An empty page still says whether there is more.

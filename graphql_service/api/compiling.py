@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import repeat
 from operator import attrgetter
-from typing import Any, Final, TypeAlias, TypeVar, cast
+from typing import Any, Final, NamedTuple, TypeAlias, TypeVar, cast
 
 from anyio.to_thread import run_sync
 from graphql import (
@@ -75,8 +75,7 @@ _NAMES: Final = {schema.config.name_converter.from_argument(each): each.python_n
 _Done = TypeVar("_Done")
 
 
-@dataclass(frozen=True, slots=True)
-class _Found:
+class _Found(NamedTuple):
     """What the parts of an answer are made of; `query` is the text that notices point into."""
 
     page: ColumnPage

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from graphql import ExecutionResult, GraphQLError
 from strawberry.types import ExecutionResult as StrawberryResult
@@ -23,8 +22,7 @@ from graphql_service.settings import Limits
 _SUGGESTION: Final = re.compile(r" Did you mean [^?]*\?")
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(NamedTuple):
     """A GraphQL request: a document, the values of its variables, and which of its operations is meant.
 
     With a `document_id` the document is the allowed one with this id, and `query` is not looked at.
@@ -36,8 +34,7 @@ class Asked:
     document_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Answered:
+class Answered(NamedTuple):
     """What is sent back, and the root fields that were executed; none where nothing was: the request is at fault."""
 
     body: Mapping[str, object]

@@ -58,6 +58,7 @@ class Request:
     the first in order, and none that belong to no study (without a Study Instance UID).
     A store with `Capabilities.tokens` has ties in an order of its own, takes no places, tells no studies, and goes on
     from the `token` of an answer to the same condition and order; others ignore tokens.
+    `recurs`: the same condition and order are likely to be asked for again, so that what they come to may be kept.
     """
 
     datastore_id: str
@@ -69,6 +70,7 @@ class Request:
     backward: bool = False
     token: str | None = None
     studies: bool = False
+    recurs: bool = False
 
 
 @dataclass(frozen=True, slots=True)

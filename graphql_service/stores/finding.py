@@ -15,10 +15,11 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
-from grammar.criteria import KEPT_SIZE, And, Comparison, Condition, Everything, Operator, SortKey, measure
-from grammar.fields import BY_NAME, TEMPORAL
+from grammar.criteria import And, Comparison, Condition, Everything, Operator, SortKey, comparisons
+from grammar.fields import BY_NAME, TEMPORAL, FieldType
+from graphql_service.deadlines import NotBrief, is_brief
 from graphql_service.stores import sql
 from graphql_service.stores.base import Request
 from graphql_service.stores.schema import INDEXES, index_name
@@ -32,14 +33,19 @@ Row: TypeAlias = tuple[Any, ...]
 #: what the better way does.
 TURNS: Final = tuple((500 * 4**turn, 500 * 4**turn) for turn in range(8))
 
+#: So many names are compiled within a millisecond or two.
+_FEW_NAMES: Final = 8
+
 #: The indexes of two columns or more, by these two.
 _BEGINNINGS: Final = {columns[:2]: columns for columns in INDEXES}
 
 
 def read_rows(connection: sqlite3.Connection, number: int, request: Request, columns: str) -> list[Row]:
-    """The rows from where a request begins reading, one more than it wants where there are so many."""
-    find_way = _recall_way if measure(request.where) <= KEPT_SIZE else _find_way
+    """The rows from where a request begins reading, one more than it wants where there are so many. Raises NotBrief."""
+    find_way = _recall_way if request.recurs else _find_way
     way = find_way(number, request.where, request.sort, request.backward)
+    if is_brief() and not way.brief:
+        raise NotBrief
     reading = _Reading(connection, number, request, columns, way, _find_start(request, way.keys))
     if way.how is not None:
         return reading.read_at_once(way.how)
@@ -109,11 +115,12 @@ def _count(connection: sqlite3.Connection, rows: Clause, limit: int) -> int:
 class _Way:
     """What the condition and the order of a request come to, wherever it begins.
 
-    `others` is the condition without its periods on the first key, and `period` what these have in common. `how` is
-    what stands behind the table where no other way has to be tried, and `beginning` then what the rows from the first
-    one on are read by.
+    `brief`: it can be stopped where it takes its time. `others` is the condition without its periods on the first key,
+    and `period` what these have in common. `how` is what stands behind the table where no other way has to be tried,
+    and `beginning` then what the rows from the first one on are read by.
     """
 
+    brief: bool
     keys: tuple[Key, ...]
     others: Condition
     period: sql.Period | None
@@ -122,7 +129,7 @@ class _Way:
 
 
 def _find_way(number: int, where: Condition, sort: tuple[SortKey, ...], backward: bool) -> _Way:  # noqa: FBT001 - a cache is slow with names
-    keys = sql.read_keys(sort, backward=backward)
+    brief, keys = _can_be_stopped(where), sql.read_keys(sort, backward=backward)
     others, period = sql.take_period(where, keys[0])
     index = _find_index(others, keys[0])
     if index is not None:
@@ -131,11 +138,22 @@ def _find_way(number: int, where: Condition, sort: tuple[SortKey, ...], backward
     elif isinstance(others, Everything):
         how = ""
     else:
-        return _Way(keys, others, period, None, ())
-    return _Way(keys, others, period, how, tuple(sql.segments_within(others, period, keys, None, sql.Names(""))))
+        return _Way(brief, keys, others, period, None, ())
+    return _Way(brief, keys, others, period, how, tuple(sql.segments_within(others, period, keys, None, sql.Names(""))))
 
 
 _recall_way: Final = lru_cache(1_024)(_find_way)
+
+
+def _can_be_stopped(where: Condition) -> bool:
+    """Whether nothing in it takes long in one step: a match with a pattern is one, and compiling many names is none."""
+    found = list(comparisons(where))
+    names = sum(
+        len(each.operand) if isinstance(each.operand, tuple) else 1
+        for each in found
+        if BY_NAME[each.field].type is FieldType.PERSON_NAME
+    )
+    return names <= _FEW_NAMES and all(each.operator is not Operator.LIKE for each in found)
 
 
 def _find_start(request: Request, keys: tuple[Key, ...]) -> tuple[SQLValue, ...] | None:
@@ -154,8 +172,7 @@ def _find_index(condition: Condition, key: Key) -> tuple[str, ...] | None:
     return _BEGINNINGS.get((COLUMNS[condition.field], key.column))
 
 
-@dataclass(frozen=True, slots=True)
-class _Reading:
+class _Reading(NamedTuple):
     """What there is to read, and of which data store."""
 
     connection: sqlite3.Connection

@@ -22,10 +22,9 @@ from uuid import uuid4
 
 import orjson
 
-from grammar.criteria import Condition, Operator, comparisons
+from grammar.criteria import Condition
 from grammar.fields import BY_NAME, FieldType
 from grammar.values import fold
-from graphql_service.deadlines import NotBrief, is_brief
 from graphql_service.errors import (
     DataStoreNotFound,
     InvalidArgument,
@@ -60,8 +59,6 @@ Migration: TypeAlias = Callable[[sqlite3.Connection], object]
 APPLICATION_ID: Final = 0x496D6753
 
 _BATCH: Final = 2_000
-#: So many names are compiled within a millisecond or two.
-_FEW_NAMES: Final = 8
 #: So many studies have their image sets made in one transaction.
 _STUDIES: Final = 50
 
@@ -238,8 +235,6 @@ class SQLiteStore:
 
     def _read(self, request: Request, columns: str) -> list[Row]:
         """The rows from where the request begins reading, one more than it wants where there are so many."""
-        if is_brief() and _may_be_long(request.where):
-            raise NotBrief
         with self._connections.reading() as connection:
             return finding.read_rows(connection, _number(connection, request.datastore_id), request, columns)
 
@@ -553,17 +548,6 @@ def _number(connection: sqlite3.Connection, datastore_id: str) -> int:
     if row is None:
         raise DataStoreNotFound("there is no data store with this id: 'datastores' lists those there are")
     return int(row[0])
-
-
-def _may_be_long(where: Condition) -> bool:
-    """Whether what takes its time is not stopped: a match with a pattern is one step, compiling many names is none."""
-    found = list(comparisons(where))
-    names = sum(
-        len(each.operand) if isinstance(each.operand, tuple) else 1
-        for each in found
-        if BY_NAME[each.field].type is FieldType.PERSON_NAME
-    )
-    return names > _FEW_NAMES or any(each.operator is Operator.LIKE for each in found)
 
 
 def _touch(connection: sqlite3.Connection, number: int) -> None:

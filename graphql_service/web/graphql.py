@@ -10,9 +10,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, cast
+from types import MappingProxyType
+from typing import Final, NamedTuple, cast
 from urllib.parse import unquote_to_bytes
 
 import orjson
@@ -51,13 +52,12 @@ class _Refused(Exception):
         self.status = status
 
 
-@dataclass(frozen=True, slots=True)
-class _Answer:
+class _Answer(NamedTuple):
     """What is sent back. Without a status: of a request whose form is right, but which was not executed."""
 
     body: Mapping[str, object]
     status: int | None = None
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = MappingProxyType({})
 
 
 def create_endpoint(service: Service, graphiql: Callable[[Request], Response] | None = None) -> ASGIApp:

@@ -5,7 +5,6 @@ import resource
 import signal
 import stat
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -163,7 +162,7 @@ def test_those_who_write_to_one_pipe_take_turns(tmp_path: Path) -> None:
     path = tmp_path / "pipe"
     os.mkfifo(path)
     reading = ThreadPoolExecutor(1).submit(path.read_bytes)
-    many = replace(NAMED, image_set_ids=tuple(f"{number:032}" for number in range(400)))
+    many = NAMED._replace(image_set_ids=tuple(f"{number:032}" for number in range(400)))
     audits = [Audit(str(path), with_ids=True, turns=tmp_path / "turns") for _ in range(2)]
 
     def write(audit: Audit) -> None:
