@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from grammar.values import code, normalise
 
@@ -24,8 +24,7 @@ def is_id(text: str) -> bool:
     return _ID.fullmatch(text) is not None
 
 
-@dataclass(frozen=True, slots=True)
-class Datastore:
+class Datastore(NamedTuple):
     """A data store: its id (`[0-9a-z]{32}`) and its name; status and times as HealthImaging gives them."""
 
     datastore_id: str

@@ -228,8 +228,7 @@ def _unpack_value(packed: bytes, offset: int) -> tuple[object, int]:
     raise ValueError("no such type")
 
 
-@dataclass(frozen=True, slots=True)
-class PageRequest:
+class PageRequest(NamedTuple):
     """The first `first` rows, or the last `last` ones, between two cursors; exactly one of the two counts is given."""
 
     first: int | None = DEFAULT_PAGE

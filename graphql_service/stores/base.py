@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from grammar.criteria import Condition, Operator, SortKey
 from graphql_service.image_set import Datastore, ImageSet, ImageSetVersion, Study
@@ -49,8 +49,7 @@ class Place:
     image_set_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """One request for image sets in order: those between the two places (both outside), nearest the start first.
 
     Ties go by imageSetId in the direction of the last sort key. `backward` answers the *last* `limit` rows before

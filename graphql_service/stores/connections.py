@@ -6,7 +6,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from math import inf
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -57,17 +57,16 @@ class Connections:
         self._shared = threading.local()
         self._closed = False
 
-    @contextmanager
-    def reading(self) -> Iterator[sqlite3.Connection]:
+    def reading(self) -> AbstractContextManager[sqlite3.Connection]:
         """A connection that sees one state of the file from beginning to end, and cannot write.
 
         What it is asked ends by its deadline. Where the work is to be brief, it raises NotBrief instead of waiting.
-        Every search begins one of these: what they need is said here, in one place that costs little.
         """
-        shared = getattr(self._shared, "connection", None)
-        if shared is not None:
-            yield shared
-            return
+        return getattr(self._shared, "reading", None) or self._read()
+
+    @contextmanager
+    def _read(self) -> Iterator[sqlite3.Connection]:
+        """Every search begins one of these: what they need is said here, in one place that costs little."""
         brief, begun = is_brief(), time.perf_counter()
         idle, outcome, whole = None, "ok", False
         try:
@@ -104,11 +103,11 @@ class Connections:
     def sharing(self) -> Iterator[None]:
         """Whatever this thread reads within, it reads by one connection: it sees one state of the file."""
         with self.reading() as connection:
-            self._shared.connection = connection
+            self._shared.reading = nullcontext(connection)
             try:
                 yield
             finally:
-                self._shared.connection = None
+                self._shared.reading = None
 
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:

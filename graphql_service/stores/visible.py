@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, cast
 from uuid import uuid4
@@ -93,7 +93,7 @@ class VisibleStore:
 
     def _see(self, request: Request) -> Request:
         seen = self._seen(request.datastore_id)
-        return request if seen == request.datastore_id else replace(request, datastore_id=seen)
+        return request if seen == request.datastore_id else request._replace(datastore_id=seen)
 
     def _seen(self, datastore_id: str) -> str:
         """The id to ask the store for. What is no id names no data store, and keeps its own error."""

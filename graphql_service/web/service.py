@@ -30,8 +30,7 @@ class Load:
         self._maximum = maximum
         self._working = 0
 
-    @contextmanager
-    def take(self) -> Iterator[None]:
+    def __enter__(self) -> None:
         """Works on one more request. Raises Overloaded, at once, where there are as many as may be.
 
         For the event loop's thread alone. A request takes its place once all of it is there: one that is sent slowly
@@ -41,11 +40,11 @@ class Load:
             raise Overloaded("the service has as much to do as it takes on (IMAGESETS_MAX_REQUESTS): ask again")
         self._working += 1
         IN_FLIGHT.inc()
-        try:
-            yield
-        finally:
-            self._working -= 1
-            IN_FLIGHT.dec()
+
+    def __exit__(self, *_: object) -> None:
+        """Is done with one."""
+        self._working -= 1
+        IN_FLIGHT.dec()
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +72,7 @@ class Service:
     @contextmanager
     def work(self) -> Iterator[None]:
         """Holds a place among the requests that are being worked on, until their time is over. Raises Overloaded."""
-        with self.load.take(), limit_time(self.settings.limits.request_seconds):
+        with self.load, limit_time(self.settings.limits.request_seconds):
             yield
 
     async def read_body(self, request: Request) -> bytes:

@@ -410,7 +410,7 @@ def test_an_answer_out_of_order_is_an_error(plan: Plan) -> None:
 def test_the_same_token_again_is_an_error() -> None:
     store = LimitedStore(HUNDRED)
     fetch, again = store.fetch, "again"
-    store.fetch = lambda request: replace(fetch(replace(request, token=None)), token=again)  # type: ignore[method-assign]
+    store.fetch = lambda request: replace(fetch(request._replace(token=None)), token=again)  # type: ignore[method-assign]
     with pytest.raises(StoreError) as refused:
         scan(store, DATASTORE_ID, ALL, 500)
     assert str(refused.value) == "the store answers the same page again and again"

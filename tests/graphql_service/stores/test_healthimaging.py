@@ -271,11 +271,11 @@ def test_a_data_store_that_is_not_active(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_what_it_cannot_is_refused(store: Store) -> None:
     place = read_cursor(search(store, Inquiry(DATASTORE), PageRequest(1), NOW).cursors[0]).place
     asked = Request(DATASTORE, Inquiry(DATASTORE).filter, (), 10)
-    for request in (replace(asked, after=place), replace(asked, before=place), replace(asked, backward=True)):
+    for request in (asked._replace(after=place), asked._replace(before=place), asked._replace(backward=True)):
         with pytest.raises(UnsupportedSearch):
             store.fetch(request)
     with pytest.raises(UnsupportedSearch):
-        store.fetch(replace(asked, studies=True))
+        store.fetch(asked._replace(studies=True))
     with pytest.raises(UnsupportedSearch):
         store.count(DATASTORE, asked.where, 1)
     with pytest.raises(UnsupportedSearch):
