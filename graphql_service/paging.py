@@ -100,8 +100,8 @@ def read_cursor(text: str) -> Cursor:
         cursor = _unpack(packed)
     except (ValueError, OverflowError, struct.error, binascii.Error):
         raise _malformed() from None
-    # One row has one cursor: stray bits and other spellings are not ours.
-    if cursor.encode() != text:
+    # One row has one cursor: other spellings, with stray bits, are not ours.
+    if _encode((packed,)) != text:
         raise _malformed()
     return cursor
 

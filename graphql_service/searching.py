@@ -6,7 +6,7 @@ Every door (GraphQL, the command line) comes through `search`, `search_studies` 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -154,7 +154,7 @@ def _search(store: Store, inquiry: Inquiry, page_request: PageRequest, now: date
 
 
 def search_columns(
-    store: ColumnStore, inquiry: Inquiry, page_request: PageRequest, fields: Collection[str]
+    store: ColumnStore, inquiry: Inquiry, page_request: PageRequest, fields: tuple[str, ...]
 ) -> ColumnPage:
     """The same page, of these fields (`TAGS`, `STUDY_TIME`) and those of its cursors alone. Raises as `search` does.
 
@@ -164,7 +164,7 @@ def search_columns(
     search, dated, fingerprint, instant, notices, _ = begun
     size, request = page_request.size, _make_request(inquiry.datastore_id, begun, page_request, studies=False)
     keys = [key.field for key in dated.sort]
-    found = store.fetch_columns(request, tuple(dict.fromkeys((*fields, *keys, "imageSetId"))))
+    found = store.fetch_columns(request, _add_keys(fields, dated.sort))
     more = found.more if size else found.count > 0
     return ColumnPage(
         columns=found if size else Columns(dict.fromkeys(found.values, ()), 0, more=more),
@@ -178,6 +178,12 @@ def search_columns(
         dated=instant,
         search=search,
     )
+
+
+@lru_cache(1_024)
+def _add_keys(fields: tuple[str, ...], sort: tuple[SortKey, ...]) -> tuple[str, ...]:
+    """The fields, and those of the cursors, each once."""
+    return tuple(dict.fromkeys((*fields, *(key.field for key in sort), "imageSetId")))
 
 
 class _Begun(NamedTuple):

@@ -62,6 +62,7 @@ _BATCH: Final = 2_000
 #: So many studies have their image sets made in one transaction.
 _STUDIES: Final = 50
 
+_CAPABILITIES: Final = Capabilities(columns=True)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 _ROW: Final = ", ".join((*COLUMNS.values(), "tags", *WRITTEN.values()))
@@ -159,7 +160,7 @@ class SQLiteStore:
     @property
     def capabilities(self) -> Capabilities:
         """Everything, exactly, in both directions."""
-        return Capabilities(columns=True)
+        return _CAPABILITIES
 
     def sharing(self) -> AbstractContextManager[None]:
         """One state of the file for whatever this thread reads within. Raises as what is read does."""
@@ -223,7 +224,7 @@ class SQLiteStore:
 
     def fetch_columns(self, request: Request, fields: Sequence[str]) -> Columns:
         """One page of these fields, read from their columns alone. Raises DataStoreNotFound."""
-        rows = self._read(request, ", ".join([READ[field] for field in fields]))
+        rows = self._read(request, _select(tuple(fields)))
         page = rows[: request.limit]
         if request.backward:
             page.reverse()
@@ -548,6 +549,12 @@ def _number(connection: sqlite3.Connection, datastore_id: str) -> int:
     if row is None:
         raise DataStoreNotFound("there is no data store with this id: 'datastores' lists those there are")
     return int(row[0])
+
+
+@lru_cache(1_024)
+def _select(fields: tuple[str, ...]) -> str:
+    """The columns that answer for these fields."""
+    return ", ".join([READ[field] for field in fields])
 
 
 def _touch(connection: sqlite3.Connection, number: int) -> None:
