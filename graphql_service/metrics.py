@@ -72,10 +72,15 @@ def time_store(store: str) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        outcome = error.code if isinstance(error, ServiceError) else "unforeseen"
+        outcome = outcome_of(error)
         raise
     finally:
         count_store_call(store, outcome, time.perf_counter() - begun)
+
+
+def outcome_of(error: BaseException) -> str:
+    """The outcome of a call to a store that raised an error."""
+    return error.code if isinstance(error, ServiceError) else "unforeseen"
 
 
 def count_store_call(store: str, outcome: str, seconds: float) -> None:

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 from grammar.problems import QueryError
 from graphql_service.deadlines import NotBrief, expires, is_brief
 from graphql_service.errors import ServiceError, StoreError, StoreFileError, StoreTimeout, UnsupportedSearch
-from graphql_service.metrics import count_store_call
+from graphql_service.metrics import count_store_call, outcome_of
 
 _BUSY_SECONDS: Final = 10.0
 #: 16 MB: building indexes was slower with more.
@@ -91,7 +91,7 @@ class Connections:
             outcome = raised.code
             raise raised from error
         except BaseException as error:
-            outcome = error.code if isinstance(error, ServiceError) else "unforeseen"
+            outcome = outcome_of(error)
             raise
         finally:
             if idle is not None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -317,7 +317,7 @@ class SQLiteStore:
         name = id_or_name if named else name or id_or_name
         if read_text(name) != name or not name.strip() or len(name) > 256:
             raise InvalidArgument("a data store's name has 1 to 256 characters")
-        with self._connections.writing() as connection, transaction(connection):
+        with self._writing() as connection, transaction(connection):
             found = _find_datastore(connection, "name" if named else "id", id_or_name)
             if found is not None:
                 return found
@@ -347,7 +347,7 @@ class SQLiteStore:
         stops with a ServiceError or KeyboardInterrupt, what came before it is kept, then the error is raised.
         """
         found = self.create_datastore(datastore)
-        with self._connections.writing() as connection:
+        with self._writing() as connection:
             number = _number(connection, found.datastore_id)
             if _is_empty(connection, number):
                 result, stopped = _fill(connection, number, iter(image_sets), progress)
@@ -380,7 +380,7 @@ class SQLiteStore:
 
         Raises DataStoreNotFound.
         """
-        with self._connections.writing() as connection, transaction(connection):
+        with self._writing() as connection, transaction(connection):
             connection.execute(
                 "INSERT INTO watermarks VALUES (?, ?, ?)"
                 " ON CONFLICT DO UPDATE SET updated_at = max(updated_at, excluded.updated_at)",
@@ -392,7 +392,7 @@ class SQLiteStore:
 
         What was read from their DICOM files is erased with them, so that loading these again makes them again.
         """
-        with self._connections.writing() as connection:
+        with self._writing() as connection:
             with transaction(connection):
                 number = _number(connection, datastore_id)
                 ids = [each for each in image_set_ids if read_text(each) is not None]
@@ -408,7 +408,7 @@ class SQLiteStore:
 
         `only_empty` leaves one as it is that holds image sets, or what they are still to be made of.
         """
-        with self._connections.writing() as connection:
+        with self._writing() as connection:
             with transaction(connection):
                 number = _number(connection, datastore_id)
                 if only_empty and not (_is_empty(connection, number) and not instances.has_files(connection, number)):
@@ -447,7 +447,7 @@ class SQLiteStore:
 
         Raises DataStoreNotFound.
         """
-        with self._connections.writing() as connection, transaction(connection):
+        with self._writing() as connection, transaction(connection):
             instances.write_files(connection, _number(connection, datastore_id), files)
 
     def forget_files(self, datastore_id: str, paths: Iterable[bytes]) -> int:
@@ -455,7 +455,7 @@ class SQLiteStore:
 
         Raises DataStoreNotFound.
         """
-        with self._connections.writing() as connection, transaction(connection):
+        with self._writing() as connection, transaction(connection):
             return instances.forget_files(connection, _number(connection, datastore_id), paths)
 
     def make_image_sets(
@@ -467,7 +467,7 @@ class SQLiteStore:
         `progress` is told what became of them so far. Raises DataStoreNotFound.
         """
         result = MakeResult()
-        with self._connections.writing() as connection:
+        with self._writing() as connection:
             while True:
                 with transaction(connection):
                     number = _number(connection, datastore_id)
@@ -492,6 +492,20 @@ class SQLiteStore:
         """Give up the file. A search that is running ends first."""
         self._connections.close()
 
+    @contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        """A connection that writes. Refuses a file that a newer version has brought up to date since it was opened."""
+        with self._connections.writing() as connection:
+            self._check_version(_header(connection)[1])
+            yield connection
+
+    def _check_version(self, version: int) -> None:
+        if version > len(MIGRATIONS):
+            raise StoreFileError(
+                f"{self._path} was written by a newer version of this program: its schema is {version},"
+                f" and {len(MIGRATIONS)} is the newest that this version reads"
+            )
+
     def _prepare(self, connection: sqlite3.Connection, *, create: bool) -> None:
         """Checks that the file is a store, and brings an older one up to date."""
         application, version = _header(connection)
@@ -502,11 +516,7 @@ class SQLiteStore:
             connection.execute("PRAGMA journal_mode = WAL")
         elif application != APPLICATION_ID:
             raise StoreFileError(f"{self._path} is a database of another program")
-        if version > len(MIGRATIONS):
-            raise StoreFileError(
-                f"{self._path} was written by a newer version of this program: its schema is {version},"
-                f" and {len(MIGRATIONS)} is the newest that this version reads"
-            )
+        self._check_version(version)
         if version < len(MIGRATIONS):
             with transaction(connection):
                 _, version = _header(connection)  # another process may have been quicker

@@ -52,8 +52,8 @@ class Audit:
         self._lock = threading.Lock()
         self._descriptor = 1 if target == _STDOUT else None
         self._turns = None if turns is None else os.open(turns, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        # One byte, which all who take turns see: whether the last line was written in part. What follows must not
-        # become part of it.
+        # One byte, which all who take turns see: whether the last line may have been written in part. What follows must
+        # not become part of it.
         self._torn: bytearray | mmap.mmap = bytearray(1)
         if self._turns is not None:
             os.ftruncate(self._turns, 1)
@@ -64,6 +64,8 @@ class Audit:
             except OSError as error:
                 raise SettingError(f"IMAGESETS_AUDIT_LOG: {self._path} cannot be written: {error.strerror}") from error
         self._is_pipe = self._descriptor is not None and not stat.S_ISREG(os.fstat(self._descriptor).st_mode)
+        if self._path is not None and not self._is_pipe:
+            self._torn[0] = True  # whoever wrote before may have been killed
         self.may_block = self._is_pipe or (self._descriptor is not None and turns is not None)
 
     def write(
@@ -142,7 +144,7 @@ class Audit:
         if self._path is not None and self._has_moved():
             self._begin_anew()
         assert self._descriptor is not None
-        if self._torn[0]:
+        if self._torn[0] and not self._ends_with_a_line():
             lines = b"\n" + lines
         deadline = time.monotonic() + SECONDS
         self._torn[0] = True
@@ -154,6 +156,18 @@ class Audit:
                 size = select.PIPE_BUF
             lines = lines[os.write(self._descriptor, lines[:size]) :]
         self._torn[0] = False
+
+    def _ends_with_a_line(self) -> bool:
+        """Whether that is known: of a file that can be read."""
+        if self._path is None or self._is_pipe:
+            return False
+        try:
+            with self._path.open("rb") as written:
+                size = written.seek(0, os.SEEK_END)
+                written.seek(max(size - 1, 0))
+                return written.read() in (b"", b"\n")
+        except OSError:
+            return False
 
     def _wait_for_room(self, deadline: float) -> None:
         assert self._descriptor is not None
@@ -168,8 +182,6 @@ class Audit:
         fresh = self._open()
         os.close(self._descriptor)
         self._descriptor = fresh
-        if os.fstat(fresh).st_size == 0:
-            self._torn[0] = False
 
     def _has_moved(self) -> bool:
         assert self._path is not None

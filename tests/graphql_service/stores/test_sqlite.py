@@ -1258,3 +1258,14 @@ def test_a_query_with_problems_costs_no_connection(tmp_path: Path) -> None:
             read("nonsense =" if store.datastores() == () else "")
         assert store._connections._idle == [kept]
         assert not kept.connection.in_transaction
+
+
+def test_a_file_that_a_newer_version_has_taken_over_is_not_written(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    with closing(SQLiteStore(path, create=True)) as store:
+        store.load("first", [])
+        with closing(sqlite3.connect(path)) as newer:
+            newer.execute(f"PRAGMA user_version = {len(sqlite.MIGRATIONS) + 1}")
+        with pytest.raises(StoreFileError, match="a newer version of this program"):
+            store.load("first", [])
+        assert [each.name for each in store.datastores()] == ["first"]

@@ -136,6 +136,21 @@ def test_a_line_that_was_written_in_part_does_not_spoil_the_next(tmp_path: Path,
     assert json.loads(whole)["principal"] == "radiology"
 
 
+@pytest.mark.parametrize("left", [b"", b'{"whole": 1}\n', b'{"torn": '])
+def test_what_a_killed_service_left_does_not_spoil_the_first_line(tmp_path: Path, left: bytes) -> None:
+    path = tmp_path / "audit.log"
+    path.write_bytes(left)
+    for _ in range(2):
+        audit = Audit(str(path))
+        audit.write([NAMED], **WHO)
+        audit.close()
+    lines = path.read_bytes().removeprefix(left).splitlines()
+    assert [line and json.loads(line)["principal"] for line in lines] == [b""] * left.startswith(b'{"torn') + [
+        "radiology",
+        "radiology",
+    ]
+
+
 def test_a_pipe_that_nobody_reads_is_not_waited_for_for_ever(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, store: SQLiteStore
 ) -> None:
