@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache
 from itertools import repeat
 from typing import Any, Final, TypeAlias
 
@@ -20,6 +19,7 @@ from graphql_service.stores.base import STUDY_TIME, TAGS
 Make: TypeAlias = Callable[[Sequence[Any], str], Iterable[object]]
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_KEPT: Final = 8_192
 _TIERS: Final = frozenset(tier.name for tier in StorageTier)
 
 
@@ -28,25 +28,26 @@ def keep(values: Sequence[Any], _: str) -> Iterable[object]:
     return values
 
 
-def _each(make: Callable[[Any], object]) -> Make:
-    """Each value by itself; a missing one stays missing."""
-    return lambda values, _: [None if value is None else make(value) for value in values]
+class _Written(dict[int | None, str | None]):
+    """How numbers are written, kept for the next row: sooner found than by a call. A missing one stays missing.
+
+    Image sets of one import share their times, and most were not updated since they were created.
+    """
+
+    def __init__(self, write: Callable[[int], str]) -> None:
+        super().__init__()
+        self._write = write
+
+    def __missing__(self, number: int | None) -> str | None:
+        if len(self) >= _KEPT:
+            self.clear()
+        written = self[number] = None if number is None else self._write(number)
+        return written
 
 
-@lru_cache(8_192)
-def _write_instant(since_1970: int) -> str:
-    """Image sets of one import share their times, and most were not updated since they were created."""
-    return write_instant(_EPOCH + timedelta(0, 0, since_1970))
-
-
-@lru_cache(8_192)
-def _write_day(since_1970: int) -> str:
-    return (_EPOCH + timedelta(0, 0, since_1970)).date().isoformat()
-
-
-@lru_cache(8_192)
-def _write_clock(since_midnight: int) -> str:
-    return write_clock((datetime.min + timedelta(0, 0, since_midnight)).time())
+def _each(write: Callable[[int], str]) -> Make:
+    written = _Written(write)
+    return lambda values, _: [written[value] for value in values]
 
 
 def _ints(values: Sequence[Any], _: str) -> Iterable[object]:
@@ -61,9 +62,9 @@ def _tiers(values: Sequence[Any], _: str) -> Iterable[object]:
     return [value if value in _TIERS else None for value in values]
 
 
-_INSTANT: Final = _each(_write_instant)
-_DAY: Final = _each(_write_day)
-_CLOCK: Final = _each(_write_clock)
+_INSTANT: Final = _each(lambda since_1970: write_instant(_EPOCH + timedelta(0, 0, since_1970)))
+_DAY: Final = _each(lambda since_1970: (_EPOCH + timedelta(0, 0, since_1970)).date().isoformat())
+_CLOCK: Final = _each(lambda since_midnight: write_clock((datetime.min + timedelta(0, 0, since_midnight)).time()))
 
 #: By type and field of the schema: the column that it is made of, as `stores.base.Columns` has it, and how.
 COLUMNS: Final[Mapping[str, Mapping[str, tuple[str, Make]]]] = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from graphql_service.errors import InvalidArgument
@@ -24,15 +24,16 @@ class NodeId:
         )
 
 
-def encode_keys(kind: str, datastore_id: str, keys: Iterable[str]) -> list[str]:
+def encode_keys(kind: str, datastore_id: str, keys: Sequence[str]) -> list[str]:
     """The ids of many objects of one type and data store."""
-    names = [f"{kind}:{datastore_id}:{key}" for key in keys]
-    if len(set(map(len, names))) != 1 or not all(map(str.isascii, names)):
-        return list(map(_encode, names))
+    begin = f"{kind}:{datastore_id}:"
+    lengths = set(map(len, keys))
+    if len(lengths) != 1 or not "".join(keys).isascii():
+        return [_encode(begin + key) for key in keys]
     # Base64 makes four characters of three bytes: filled up to these, all are encoded at once, each by itself.
-    size = len(names[0])
+    size = len(begin) + lengths.pop()
     filling = "\0" * (-size % 3)
-    encoded = _encode("".join([name + filling for name in names]))
+    encoded = _encode(begin + (filling + begin).join(keys) + filling)
     return [encoded[start : start + (4 * size + 2) // 3] for start in range(0, len(encoded), (size + 2) // 3 * 4)]
 
 

@@ -912,6 +912,7 @@ def _moment(since_1970: int | None) -> datetime | None:
     return None if since_1970 is None else _EPOCH + timedelta(0, 0, since_1970)
 
 
+@lru_cache(1_024)
 def _datastore(row: Row) -> Datastore:
     datastore_id, name, created_at, updated_at = row
     return Datastore(datastore_id, name, created_at=_moment(created_at), updated_at=_moment(updated_at))
