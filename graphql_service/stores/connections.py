@@ -102,12 +102,13 @@ class Connections:
     @contextmanager
     def sharing(self) -> Iterator[None]:
         """Whatever this thread reads within, it reads by one connection: it sees one state of the file."""
+        before = getattr(self._shared, "reading", None)
         with self.reading() as connection:
             self._shared.reading = nullcontext(connection)
             try:
                 yield
             finally:
-                self._shared.reading = None
+                self._shared.reading = before
 
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:

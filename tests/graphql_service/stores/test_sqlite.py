@@ -1245,6 +1245,8 @@ def test_what_is_shared_sees_one_state(tmp_path: Path) -> None:
         with store.sharing():
             before = store.datastores()
             store.create_datastore("second")
+            with store.sharing():
+                assert store.datastores() == before
             assert store.datastores() == before
         assert len(store.datastores()) == 2
 
