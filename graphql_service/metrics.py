@@ -50,7 +50,10 @@ OPERATION_SECONDS: Final = Histogram(
 QUERY_PROBLEMS: Final = Counter("imagesets_query_problems", "Problems in search queries.", ["code"])
 ERRORS: Final = Counter("imagesets_errors", "Errors of GraphQL answers; a query with problems is one.", ["code"])
 STORE_SECONDS: Final = Histogram(
-    "imagesets_store_seconds", "Calls to the store, and how long each took.", ["store", "outcome"], buckets=_SECONDS
+    "imagesets_store_seconds",
+    "Calls to the store, those that share one state as one, and how long each took.",
+    ["store", "outcome"],
+    buckets=_SECONDS,
 )
 HEALTHIMAGING_RETRIES: Final = Counter(
     "imagesets_healthimaging_retries", "Attempts at calls to AWS HealthImaging after a call's first."

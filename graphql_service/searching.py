@@ -57,7 +57,7 @@ class Inquiry:
 
     datastore_id: str
     query: str = ""
-    variables: Mapping[str, object] = field(default_factory=dict, hash=False)
+    variables: Mapping[str, object] = field(default_factory=dict, hash=False)  # a mapping has no hash
     filter: Condition = field(default_factory=Everything)
     order_by: tuple[SortKey, ...] = ()
     time_zone: str = "UTC"
@@ -189,7 +189,7 @@ def _add_keys(fields: tuple[str, ...], sort: tuple[SortKey, ...]) -> tuple[str, 
 class _Begun(NamedTuple):
     """A search before the store is asked: in words and dated, its fingerprint, when it was dated, and notices.
 
-    `recurs`: whether the same one is likely to be dated again.
+    `recurs`: whether the same one is likely to be asked for again.
     """
 
     search: Wording
@@ -239,7 +239,10 @@ _recall: Final = lru_cache(1_024)(_understand)
 
 
 def _may_be_kept(inquiry: Inquiry) -> bool:
-    """Whether it is small; and without variables, of which a cache would take 1 for true."""
+    """Whether it is small; and without variables, of which a cache would take 1 for true.
+
+    A filter's values have the types of their fields.
+    """
     if inquiry.variables:
         return False
     return len(inquiry.query) + measure(inquiry.filter) <= _KEPT_SIZE

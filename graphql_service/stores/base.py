@@ -111,7 +111,10 @@ class Store(Protocol):
         """What one request can say."""
 
     def sharing(self) -> AbstractContextManager[None]:
-        """Whatever this thread asks within is answered by one state of the store, where it has states."""
+        """Whatever this thread asks within is answered by one state of the store, where it has states.
+
+        Errors are told at its end: within it, nothing is to be done about them.
+        """
 
     def datastores(self) -> tuple[Datastore, ...]:
         """Every data store that can be seen, by id."""

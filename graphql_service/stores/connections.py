@@ -80,8 +80,10 @@ class Connections:
         except NotBrief:
             outcome, whole = _AGAIN, True
             raise
-        except QueryError:
-            whole = True  # a query was read on the way
+        except (QueryError, ServiceError) as error:
+            whole = True  # the connection has no fault: SQLite's own errors come below
+            if isinstance(error, StoreError):
+                outcome = error.code
             raise
         except sqlite3.Error as error:
             if brief and _has_to_wait(error):

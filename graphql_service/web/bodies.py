@@ -43,16 +43,15 @@ async def read_body(request: Request, maximum: int) -> bytes:
 
 async def _read(request: Request, maximum: int) -> bytes:
     """The body as it is; nearly always it is all there, and Starlette's stream costs more than decoding it."""
-    chunks, size = list[bytes](), 0
+    body = bytearray()
     while True:
         message = await request.receive()
         if message["type"] == "http.disconnect":
             raise ClientDisconnect
-        chunks.append(message.get("body", b""))
-        size += len(chunks[-1])
-        _check(size, maximum)
+        body += message.get("body", b"")
+        _check(len(body), maximum)
         if not message.get("more_body", False):
-            return b"".join(chunks)
+            return bytes(body)
 
 
 async def _unpack(chunks: AsyncIterator[bytes], maximum: int) -> bytes:

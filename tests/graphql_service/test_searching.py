@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from grammar.criteria import SortKey
+from grammar.criteria import Comparison, Operator, SortKey
 from grammar.parser import read
 from grammar.problems import QueryError, to_json
+from graphql_service import searching
 from graphql_service.errors import DataStoreNotFound, InvalidArgument, InvalidCursor
 from graphql_service.image_set import ImageSet
 from graphql_service.paging import PageRequest, read_cursor
@@ -232,3 +233,26 @@ def test_a_data_store_may_go_unnamed_where_it_is_the_only_one(tmp_path: Path) ->
         choose_datastore(store, "f" * 32)
     assert str(refused.value) == "there is no data store with this id: 'datastores' lists those there are"
     store.close()
+
+
+def test_a_value_is_what_it_is_also_where_another_was_equal(store: SQLiteStore) -> None:
+    asked = Inquiry(DATASTORE, "primary = $v", {"v": True})
+    assert search(store, asked, PageRequest()).image_sets == ()
+    with pytest.raises(QueryError) as caught:
+        search(store, replace(asked, variables={"v": 1}), PageRequest())
+    assert [problem.code for problem in caught.value.problems] == ["bad_boolean"]
+
+
+def test_what_is_large_is_not_kept(store: SQLiteStore) -> None:
+    def kept(inquiry: Inquiry) -> bool:
+        before = searching._recall.cache_info().currsize
+        search(store, inquiry, PageRequest())
+        return searching._recall.cache_info().currsize > before
+
+    searching._recall.cache_clear()
+    long = "x" * 1_000
+    assert kept(Inquiry(DATASTORE, f"patient = {long[:900]}"))
+    assert not kept(Inquiry(DATASTORE, f"patient = {long}"))
+    assert kept(Inquiry(DATASTORE, filter=Comparison("DICOMPatientId", Operator.IN, (long[:400], long[:500]))))
+    assert not kept(Inquiry(DATASTORE, filter=Comparison("DICOMPatientId", Operator.IN, (long[:500], long[:501]))))
+    assert not kept(Inquiry(DATASTORE, filter=Comparison("version", Operator.IN, tuple(range(1_001)))))

@@ -18,18 +18,20 @@ from hypothesis import strategies as st
 
 from grammar.criteria import And, Comparison, Condition, Everything, Not, Operator, Or, Range, SortKey
 from grammar.fields import BY_NAME, FIELDS, TEMPORAL
-from grammar.parser import parse, read
+from grammar.parser import parse
 from grammar.problems import QueryError
 from graphql_service.deadlines import NotBrief, be_brief, limit_time
 from graphql_service.errors import (
     DataStoreNotFound,
     InvalidArgument,
+    InvalidCursor,
     LoadError,
     StoreError,
     StoreFileError,
     UnsupportedSearch,
 )
 from graphql_service.image_set import Datastore, ImageSet, ImageSetVersion, read_time
+from graphql_service.metrics import STORE_SECONDS
 from graphql_service.ordering import place
 from graphql_service.stores import connections, finding, sql, sqlite
 from graphql_service.stores.base import STUDY_TIME, TAGS, Answer, Place, Request
@@ -1251,13 +1253,16 @@ def test_what_is_shared_sees_one_state(tmp_path: Path) -> None:
         assert len(store.datastores()) == 2
 
 
-def test_a_query_with_problems_costs_no_connection(tmp_path: Path) -> None:
+@pytest.mark.parametrize("error", [QueryError("", []), InvalidCursor("another search's")])
+def test_what_a_client_does_wrong_costs_no_connection(tmp_path: Path, error: Exception) -> None:
     with closing(SQLiteStore(tmp_path / "store.db", create=True)) as store:
         with store.sharing():
             store.datastores()
         [kept] = store._connections._idle
-        with pytest.raises(QueryError), store.sharing():
-            read("nonsense =" if store.datastores() == () else "")
+        failed = STORE_SECONDS.labels("sqlite", "INVALID_CURSOR")._sum.get()
+        with pytest.raises(type(error)), store.sharing():
+            raise error
+        assert STORE_SECONDS.labels("sqlite", "INVALID_CURSOR")._sum.get() == failed
         assert store._connections._idle == [kept]
         assert not kept.connection.in_transaction
 
@@ -1271,3 +1276,13 @@ def test_a_file_that_a_newer_version_has_taken_over_is_not_written(tmp_path: Pat
         with pytest.raises(StoreFileError, match="a newer version of this program"):
             store.load("first", [])
         assert [each.name for each in store.datastores()] == ["first"]
+
+
+def test_what_is_not_brief_costs_no_connection(tmp_path: Path) -> None:
+    with closing(SQLiteStore(tmp_path / "store.db", create=True)) as store:
+        with be_brief():
+            store.datastores()
+        [kept] = store._connections._idle_brief
+        with pytest.raises(NotBrief), be_brief(), store._connections.reading() as connection:
+            connection.execute("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n")
+        assert store._connections._idle_brief == [kept]
