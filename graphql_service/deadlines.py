@@ -13,6 +13,8 @@ from contextvars import ContextVar
 from math import inf
 from typing import Final, TypeVar
 
+from anyio.to_thread import run_sync
+
 _From = TypeVar("_From")
 _To = TypeVar("_To")
 
@@ -52,6 +54,15 @@ def be_brief() -> Iterator[None]:
         yield
     finally:
         _BRIEF.reset(token)
+
+
+async def do_briefly(work: Callable[[], _To]) -> _To:
+    """Does what is mostly brief: here, where a worker thread would cost more than the work, or in one if it is not."""
+    try:
+        with be_brief():
+            return work()
+    except NotBrief:
+        return await run_sync(work)
 
 
 def keep(work: Callable[[_From], _To]) -> Callable[[_From], _To]:

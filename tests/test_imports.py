@@ -31,7 +31,12 @@ FLOORS = (
 
 #: Each outside library (and the one of the standard library that is a database), and the module or room that owns it.
 OWNERS = {
-    "anyio": ("graphql_service.access.oidc", "graphql_service.api", "graphql_service.web.readiness"),
+    "anyio": (
+        "graphql_service.access.oidc",
+        "graphql_service.api",
+        "graphql_service.deadlines",
+        "graphql_service.web.readiness",
+    ),
     "boto3": ("graphql_service.healthimaging.client",),
     "botocore": ("graphql_service.healthimaging.client",),
     "click": ("graphql_service.cli",),

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import repeat
 from operator import attrgetter
-from typing import Any, Final, NamedTuple, TypeAlias, TypeVar, cast
+from typing import Any, Final, NamedTuple, TypeAlias, cast
 
 from anyio.to_thread import run_sync
 from graphql import (
@@ -54,7 +54,7 @@ from graphql_service.api.errors import describe_error
 from graphql_service.api.resolvers import Query
 from graphql_service.api.schema import schema
 from graphql_service.api.types import INT_LIMIT, read_count, read_report
-from graphql_service.deadlines import NotBrief, be_brief
+from graphql_service.deadlines import do_briefly
 from graphql_service.paging import ColumnPage, read_page_request
 from graphql_service.stores.base import ColumnStore
 
@@ -71,8 +71,6 @@ _ARGUMENTS: Final = next(
 )
 
 _NAMES: Final = {schema.config.name_converter.from_argument(each): each.python_name for each in _ARGUMENTS}
-
-_Done = TypeVar("_Done")
 
 
 class _Found(NamedTuple):
@@ -236,18 +234,9 @@ class CompiledSearch:
                 inquiry = ask(searching.choose_datastore(store, datastore_id).datastore_id)
                 return searching.search_columns(store, inquiry, page_request, self.fields), inquiry
 
-        page, inquiry = await (_run(find) if len(search.get("query") or "") <= _LONG_QUERY else run_sync(find))
+        page, inquiry = await (do_briefly(find) if len(search.get("query") or "") <= _LONG_QUERY else run_sync(find))
         context.readings.append(searching.read_of(_FIELD, inquiry, page))
         return _Found(page, inquiry.datastore_id, inquiry.query), inquiry
-
-
-async def _run(work: Callable[[], _Done]) -> _Done:
-    """Does what is mostly brief: here, where a worker thread would cost more than the work, or in one if it is not."""
-    try:
-        with be_brief():
-            return work()
-    except NotBrief:
-        return await run_sync(work)
 
 
 def compile_search(

@@ -23,6 +23,7 @@ from typing import Final
 import orjson
 
 from graphql_service.auditing import Reading
+from graphql_service.deadlines import NotBrief, is_brief
 from graphql_service.errors import AuditError, SettingError
 
 #: How long a line may wait to be written.
@@ -43,7 +44,8 @@ class Audit:
     Several processes that write to one target, each with an Audit of its own, name the same file as `turns`: by it they
     take turns, so that lines stay whole. The system ends the turn of a process that ends.
 
-    `may_block` says that writing may have to wait, for whoever reads a pipe or has its turn: SECONDS at most.
+    Writing may have to wait, for whoever reads a pipe or has its turn: SECONDS at most. Where it is asked to be brief
+    it raises NotBrief instead, and has written nothing.
     """
 
     def __init__(self, target: str, *, with_ids: bool = False, turns: Path | None = None) -> None:
@@ -66,7 +68,6 @@ class Audit:
         self._is_pipe = self._descriptor is not None and not stat.S_ISREG(os.fstat(self._descriptor).st_mode)
         if self._path is not None and not self._is_pipe:
             self._torn[0] = True  # whoever wrote before may have been killed
-        self.may_block = self._is_pipe or (self._descriptor is not None and turns is not None)
 
     def write(
         self, readings: Sequence[Reading], *, request_id: str, principal: str, client: str | None, door: str
@@ -74,6 +75,8 @@ class Audit:
         """One line for each reading, all at once. Raises AuditError."""
         if self._descriptor is None or not readings:
             return
+        if self._is_pipe:
+            _may_wait()
         who = {
             "time": _write_time(datetime.now(UTC)),
             "requestId": request_id,
@@ -85,8 +88,10 @@ class Audit:
             orjson.dumps(who | self._describe(reading), option=orjson.OPT_APPEND_NEWLINE) for reading in readings
         )
         deadline = time.monotonic() + SECONDS
-        if not self._lock.acquire(timeout=SECONDS):
-            raise _unread()
+        if not self._lock.acquire(blocking=False):
+            _may_wait()
+            if not self._lock.acquire(timeout=SECONDS):
+                raise _unread()
         try:
             with self._take_turn(deadline):
                 self._append(lines)
@@ -117,6 +122,7 @@ class Audit:
                 fcntl.flock(self._turns, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             except BlockingIOError:
+                _may_wait()
                 if time.monotonic() > deadline:
                     raise _unread() from None
                 time.sleep(_TURN_SECONDS)
@@ -198,6 +204,12 @@ class Audit:
         opened = os.fstat(descriptor)
         self._identity = opened.st_dev, opened.st_ino
         return descriptor
+
+
+def _may_wait() -> None:
+    """Waits for nobody where the work is to be brief."""
+    if is_brief():
+        raise NotBrief
 
 
 def _unread() -> AuditError:

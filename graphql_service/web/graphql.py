@@ -11,13 +11,13 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final, NamedTuple, cast
 from urllib.parse import unquote_to_bytes
 
 import orjson
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -26,6 +26,7 @@ from graphql_service.api.context import Context
 from graphql_service.api.documents import read_folder
 from graphql_service.api.errors import INTERNAL, describe_limit, mask
 from graphql_service.api.execution import Asked, Executor
+from graphql_service.deadlines import do_briefly
 from graphql_service.errors import AuditError, LimitExceeded, Overloaded, Unauthenticated
 from graphql_service.metrics import ERRORS
 from graphql_service.settings import Limits
@@ -125,10 +126,7 @@ async def _answer(request: Request, service: Service, executor: Executor) -> _An
     with service.work():
         context = Context(store, limits, service.settings.max_page)
         answered = await executor.answer(asked, context)
-    if service.audit.may_block:
-        await run_in_threadpool(service.write_down, request.scope, answered.root_fields, context.readings)
-    else:
-        service.write_down(request.scope, answered.root_fields, context.readings)
+    await do_briefly(partial(service.write_down, request.scope, answered.root_fields, context.readings))
     return _Answer(answered.body, 200 if answered.root_fields else None)
 
 

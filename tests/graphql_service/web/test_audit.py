@@ -13,6 +13,7 @@ import pytest
 
 from grammar.parser import read
 from graphql_service.auditing import Reading, word
+from graphql_service.deadlines import NotBrief, be_brief
 from graphql_service.errors import AuditError, SettingError
 from graphql_service.settings import Settings
 from graphql_service.stores.sqlite import SQLiteStore
@@ -212,11 +213,27 @@ def test_a_full_disk_is_no_audit() -> None:
     assert str(refused.value) == "the audit log cannot be written (No space left on device), so nothing is answered"
 
 
-def test_who_waits_for_a_turn_keeps_no_other_request_waiting(tmp_path: Path) -> None:
-    """The endpoint writes in a thread where writing may block."""
-    alone, together = Audit(str(tmp_path / "a.log")), Audit(str(tmp_path / "b.log"), turns=tmp_path / "turns")
-    without = Audit("", turns=tmp_path / "turns")
-    assert [each.may_block for each in (alone, together, without)] == [False, True, False]
-    for audit in (alone, together, without):
-        audit.close()
-        audit.close()
+def test_who_would_have_to_wait_is_not_brief(tmp_path: Path) -> None:
+    path, turns = tmp_path / "audit.log", tmp_path / "turns"
+    audit = Audit(str(path), turns=turns)
+    with be_brief():
+        audit.write([NAMED], **WHO)
+        with turns.open() as other:
+            fcntl.flock(other, fcntl.LOCK_EX)
+            with pytest.raises(NotBrief):
+                audit.write([NAMED], **WHO)
+        audit.write([NAMED], **WHO)
+        audit._lock.acquire()
+        with pytest.raises(NotBrief):
+            audit.write([NAMED], **WHO)
+        audit._lock.release()
+    audit.close()
+    audit.close()
+    assert len(path.read_text().splitlines()) == 2
+    os.mkfifo(tmp_path / "pipe")
+    reading = ThreadPoolExecutor(1).submit((tmp_path / "pipe").read_bytes)
+    piped = Audit(str(tmp_path / "pipe"))
+    with pytest.raises(NotBrief), be_brief():
+        piped.write([NAMED], **WHO)
+    piped.close()
+    assert reading.result() == b""
