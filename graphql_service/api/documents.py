@@ -44,6 +44,8 @@ from graphql_service.settings import Limits
 #: The documents that are kept, and how long a text may be to be among them: some 20 MB at most.
 _KEPT: Final = 512
 _KEPT_LENGTH: Final = 10_000
+#: Of so many documents it is known that they were read before.
+_SEEN: Final = 10_000
 
 #: How many errors of a document are told.
 _ERRORS: Final = 20
@@ -154,6 +156,7 @@ class Documents:
             specified_rules if introspection else (*specified_rules, NoSchemaIntrospectionCustomRule)
         )
         self._suggestions = suggestions
+        self._seen: set[int] = set()
         self._kept: OrderedDict[str, Document] = OrderedDict()
         self._lock = Lock()
         self._texts: Mapping[str, str] = {}
@@ -191,10 +194,19 @@ class Documents:
         document = self._read(text)
         if len(text) <= _KEPT_LENGTH:
             with self._lock:
-                self._kept[text] = document
-                if len(self._kept) > _KEPT:
-                    self._kept.popitem(last=False)
+                self._keep(text, document)
         return document
+
+    def _keep(self, text: str, document: Document) -> None:
+        """Keeps a document that is read for the second time: those that come once cost no room, and drive none out."""
+        if hash(text) not in self._seen:
+            if len(self._seen) == _SEEN:
+                self._seen.clear()
+            self._seen.add(hash(text))
+            return
+        self._kept[text] = document
+        if len(self._kept) > _KEPT:
+            self._kept.popitem(last=False)
 
     def _read(self, text: str) -> Document:
         check_text(text, self._limits)

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 from prometheus_client import REGISTRY
 
-from graphql_service import searching
+from graphql_service import deadlines, searching
 from graphql_service.api import compiling, documents
 from graphql_service.api.compiling import CompiledSearch, compile_search
 from graphql_service.api.context import Context
@@ -339,7 +339,8 @@ def threads(monkeypatch: pytest.MonkeyPatch) -> list[object]:
         done.append(work)
         return await run_sync(work)
 
-    monkeypatch.setattr(compiling, "run_sync", note)
+    for module in (compiling, deadlines):
+        monkeypatch.setattr(module, "run_sync", note)
     return done
 
 

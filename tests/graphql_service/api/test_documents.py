@@ -187,11 +187,20 @@ def test_a_page_size_in_a_variable_counts_below_another() -> None:
     assert DOCUMENTS.read(text).operation(None).cost.of({"n": 5}) == 2 * (1 + 5 * 4)
 
 
-def test_a_document_is_kept_and_a_long_one_is_not() -> None:
+def test_a_document_is_kept_once_it_has_come_again_and_a_long_one_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
     documents = Documents(schema.graphql_schema, UNLIMITED)
-    assert documents.read("{ __typename }") is documents.read("{ __typename }")
+    first, second, third = (documents.read("{ __typename }") for _ in range(3))
+    assert first is not second
+    assert second is third
     long = "{ __typename }" + " " * 10_000
+    documents.read(long)
     assert documents.read(long) is not documents.read(long)
+    # Those that come once drive none out.
+    monkeypatch.setattr("graphql_service.api.documents._KEPT", 1)
+    monkeypatch.setattr("graphql_service.api.documents._SEEN", 3)
+    for number in range(5):
+        documents.read(f"{{ a{number}: __typename }}")
+    assert documents.read("{ __typename }") is third
 
 
 @given(st.text(st.sampled_from('"\\ab {}[]()#@\n.,…'), max_size=200))
