@@ -89,7 +89,7 @@ def _run(settings: Settings, begin: Callable[[], socket.socket], audit_turns: Pa
     with closing(open_store(settings.store, settings)) as store:
         config = uvicorn.Config(
             create_app(store, settings, audit_turns),
-            # httptools costs a fifth less, but loses the body of a request that asks to go on in HTTP/2, as Java's
+            # httptools costs a sixth less, but loses the body of a request that asks to go on in HTTP/2, as Java's
             # client does, and has no limit for a head.
             http="h11",
             # No access log: a GET's address holds its query, and a query holds a patient's values.
