@@ -80,7 +80,7 @@ class Edge:
                 self._tracing.record(scope, told, status)
 
     def _refuse(self, scope: Scope) -> Response | None:
-        headers, path = Headers(scope=scope), _path(scope)
+        headers, path = Headers(scope=scope), get_path(scope)
         host = headers.get("host", "")
         if path not in _HEALTH and not self._allows_host(host):
             return _respond(path, 421, "HOST_NOT_ALLOWED", "this host name is not in IMAGESETS_ALLOWED_HOSTS")
@@ -132,7 +132,8 @@ def _limit_body(receive: Receive, seconds: float) -> Receive:
     return receive_on
 
 
-def _path(scope: Scope) -> str:
+def get_path(scope: Scope) -> str:
+    """A request's path as the routes have it."""
     path: str = scope["path"]
     return path.removeprefix(scope.get("root_path", ""))
 
@@ -141,7 +142,7 @@ def refuse_path(request: Request, error: Exception) -> Response:
     """What is answered where there is nothing, or nothing by this method."""
     assert isinstance(error, HTTPException)
     code = error.detail.upper().replace(" ", "_")
-    response = _respond(_path(request.scope), error.status_code, code, f"{error.detail}: {request.method}")
+    response = _respond(get_path(request.scope), error.status_code, code, f"{error.detail}: {request.method}")
     response.headers.update(error.headers or {})
     return response
 
