@@ -162,8 +162,12 @@ class _Costs:
 
 
 def _count(given: Iterable[object], default: int) -> int:
-    """The largest count among the values, or `default`. A page that is larger than any may be is refused elsewhere."""
+    """The largest count among the values, or `default`. A page that is larger than any may be is refused elsewhere.
+
+    GraphQL takes 5.0 for 5 as the value of a variable.
+    """
     values = tuple(given)
-    counts = [min(value, PAGE_LIMIT) for value in values if isinstance(value, int) and not isinstance(value, bool)]
+    numbers = [value for value in values if isinstance(value, int | float) and not isinstance(value, bool)]
+    counts = [int(min(value, PAGE_LIMIT)) for value in numbers]
     counts += [len(value) for value in values if isinstance(value, list)]
     return max(0, *counts) if counts else default

@@ -121,6 +121,7 @@ class _Endpoint:
 async def _answer(request: Request, service: Service, executor: Executor) -> _Answer:
     """What a request is answered with. Raises what `_refuse` takes."""
     limits = service.settings.limits
+    _refuse_repeated(request, "authorization")
     store = await service.admit(request.scope, request.headers.get("authorization"))
     asked = await _read(request, limits)
     with service.work():
@@ -150,9 +151,14 @@ def _refuse(error: Exception) -> _Answer:
             return _Answer(_describe(message, INTERNAL, id=incident), 500)
 
 
+def _refuse_repeated(request: Request, header: str) -> None:
+    """Refuses a request of which somebody on its way may have read another one of two headers."""
+    if len(request.headers.getlist(header)) > 1:
+        raise _Refused(400, f"the header {header} stands there more than once")
+
+
 async def _read(request: Request, limits: Limits) -> Asked:
-    if len(request.headers.getlist("content-type")) > 1:
-        raise _Refused(400, "the header content-type stands there more than once")
+    _refuse_repeated(request, "content-type")
     if request.method == "POST":
         parameters = await _read_post(request, limits)
     else:

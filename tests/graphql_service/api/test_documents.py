@@ -168,6 +168,8 @@ ROW = "{ nodes { id patient { name } } }"
         (f"query ($n: Int) {{ imageSets(first: $n) {ROW} }}", {"n": None}, 1 + 50 * 4),
         (f"query ($n: Int) {{ imageSets(first: $n) {ROW} }}", {"n": "7"}, 1 + 50 * 4),
         (f"query ($n: Int) {{ imageSets(first: $n) {ROW} }}", {"n": 7}, 1 + 7 * 4),
+        (f"query ($n: Int) {{ imageSets(first: $n) {ROW} }}", {"n": 7.0}, 1 + 7 * 4),
+        (f"query ($n: Int) {{ imageSets(last: $n) {ROW} }}", {"n": 5e300}, 1 + 500 * 4),
         (f"query ($n: Int) {{ imageSets(last: $n) {ROW} }}", {"n": True}, 1 + 50 * 4),
         (f"query ($n: Int = 7) {{ imageSets(first: $n) {ROW} }}", {}, 1 + 7 * 4),
         (f"query ($n: Int = 7) {{ imageSets(first: $n) {ROW} }}", {"n": 2}, 1 + 2 * 4),

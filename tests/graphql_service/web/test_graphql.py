@@ -214,10 +214,11 @@ def test_json_is_decoded_as_the_standard_library_does(value: object, spaced: boo
     assert repr(graphql._decode("body", text.encode())) == repr(json.loads(text))
 
 
-def test_what_is_said_twice_is_refused(client: Client) -> None:
-    headers = [("content-type", JSON), ("content-type", "text/plain")]
+@pytest.mark.parametrize("header", ["content-type", "authorization"])
+def test_what_is_said_twice_is_refused(client: Client, header: str) -> None:
+    headers = [("content-type", JSON), ("authorization", "Bearer a"), (header, "another")]
     answered = client.post("/graphql", content=b'{"query": "{ __typename }"}', headers=headers)
-    assert answered.json()["errors"][0]["message"] == "the header content-type stands there more than once"
+    assert answered.json()["errors"][0]["message"] == f"the header {header} stands there more than once"
 
 
 def test_a_length_beyond_every_limit_is_refused_at_once(client: Client) -> None:
