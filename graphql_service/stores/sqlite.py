@@ -317,7 +317,7 @@ class SQLiteStore:
         name = id_or_name if named else name or id_or_name
         if read_text(name) != name or not name.strip() or len(name) > 256:
             raise InvalidArgument("a data store's name has 1 to 256 characters")
-        with self._writing() as connection, transaction(connection):
+        with self._connections.writing() as connection, _transaction(connection):
             found = _find_datastore(connection, "name" if named else "id", id_or_name)
             if found is not None:
                 return found
@@ -347,7 +347,7 @@ class SQLiteStore:
         stops with a ServiceError or KeyboardInterrupt, what came before it is kept, then the error is raised.
         """
         found = self.create_datastore(datastore)
-        with self._writing() as connection:
+        with self._connections.writing() as connection:
             number = _number(connection, found.datastore_id)
             if _is_empty(connection, number):
                 result, stopped = _fill(connection, number, iter(image_sets), progress)
@@ -380,7 +380,7 @@ class SQLiteStore:
 
         Raises DataStoreNotFound.
         """
-        with self._writing() as connection, transaction(connection):
+        with self._connections.writing() as connection, _transaction(connection):
             connection.execute(
                 "INSERT INTO watermarks VALUES (?, ?, ?)"
                 " ON CONFLICT DO UPDATE SET updated_at = max(updated_at, excluded.updated_at)",
@@ -392,8 +392,8 @@ class SQLiteStore:
 
         What was read from their DICOM files is erased with them, so that loading these again makes them again.
         """
-        with self._writing() as connection:
-            with transaction(connection):
+        with self._connections.writing() as connection:
+            with _transaction(connection):
                 number = _number(connection, datastore_id)
                 ids = [each for each in image_set_ids if read_text(each) is not None]
                 studies = instances.forget_image_sets(connection, number, ids)
@@ -408,8 +408,8 @@ class SQLiteStore:
 
         `only_empty` leaves one as it is that holds image sets, or what they are still to be made of.
         """
-        with self._writing() as connection:
-            with transaction(connection):
+        with self._connections.writing() as connection:
+            with _transaction(connection):
                 number = _number(connection, datastore_id)
                 if only_empty and not (_is_empty(connection, number) and not instances.has_files(connection, number)):
                     return
@@ -447,7 +447,7 @@ class SQLiteStore:
 
         Raises DataStoreNotFound.
         """
-        with self._writing() as connection, transaction(connection):
+        with self._connections.writing() as connection, _transaction(connection):
             instances.write_files(connection, _number(connection, datastore_id), files)
 
     def forget_files(self, datastore_id: str, paths: Iterable[bytes]) -> int:
@@ -455,7 +455,7 @@ class SQLiteStore:
 
         Raises DataStoreNotFound.
         """
-        with self._writing() as connection, transaction(connection):
+        with self._connections.writing() as connection, _transaction(connection):
             return instances.forget_files(connection, _number(connection, datastore_id), paths)
 
     def make_image_sets(
@@ -467,9 +467,9 @@ class SQLiteStore:
         `progress` is told what became of them so far. Raises DataStoreNotFound.
         """
         result = MakeResult()
-        with self._writing() as connection:
+        with self._connections.writing() as connection:
             while True:
-                with transaction(connection):
+                with _transaction(connection):
                     number = _number(connection, datastore_id)
                     studies = instances.next_studies(connection, number, _STUDIES)
                     if not studies:
@@ -492,20 +492,6 @@ class SQLiteStore:
         """Give up the file. A search that is running ends first."""
         self._connections.close()
 
-    @contextmanager
-    def _writing(self) -> Iterator[sqlite3.Connection]:
-        """A connection that writes. Refuses a file that a newer version has brought up to date since it was opened."""
-        with self._connections.writing() as connection:
-            self._check_version(_header(connection)[1])
-            yield connection
-
-    def _check_version(self, version: int) -> None:
-        if version > len(MIGRATIONS):
-            raise StoreFileError(
-                f"{self._path} was written by a newer version of this program: its schema is {version},"
-                f" and {len(MIGRATIONS)} is the newest that this version reads"
-            )
-
     def _prepare(self, connection: sqlite3.Connection, *, create: bool) -> None:
         """Checks that the file is a store, and brings an older one up to date."""
         application, version = _header(connection)
@@ -516,7 +502,8 @@ class SQLiteStore:
             connection.execute("PRAGMA journal_mode = WAL")
         elif application != APPLICATION_ID:
             raise StoreFileError(f"{self._path} is a database of another program")
-        self._check_version(version)
+        if version > len(MIGRATIONS):
+            raise StoreFileError(f"{self._path} was written by a newer version of this program: {_describe(version)}")
         if version < len(MIGRATIONS):
             with transaction(connection):
                 _, version = _header(connection)  # another process may have been quicker
@@ -542,6 +529,20 @@ def _header(connection: sqlite3.Connection) -> tuple[int, int]:
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     return application, version
+
+
+def _describe(version: int) -> str:
+    return f"its schema is {version}, and {len(MIGRATIONS)} is the newest that this version reads"
+
+
+@contextmanager
+def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    """All or nothing. Refuses a file that a newer version has brought up to date since it was opened."""
+    with transaction(connection):
+        _, version = _header(connection)
+        if version > len(MIGRATIONS):
+            raise StoreFileError(f"a newer version of this program has taken over the store: {_describe(version)}")
+        yield
 
 
 def _find_datastore(connection: sqlite3.Connection, column: str, value: str) -> Datastore | None:
@@ -586,7 +587,7 @@ def _fill(
 ) -> tuple[LoadResult, BaseException | None]:
     """Writes everything into an empty data store, then builds its indexes; and what stopped the source, if anything."""
     connection.execute("PRAGMA wal_autocheckpoint = 0")  # the log is emptied once, at the end
-    with transaction(connection):
+    with _transaction(connection):
         if not _is_empty(connection, number):
             raise StoreError("another program has just loaded into this data store; load again")
         schema.drop_indexes(connection, number)
@@ -666,7 +667,7 @@ def _merge(
             stopped = error
         if not batch:
             break
-        with transaction(connection):
+        with _transaction(connection):
             written = _merge_batch(connection, number, batch)
         result = LoadResult(
             result.inserted + written.inserted,

@@ -164,7 +164,7 @@ class Audit:
         self._torn[0] = False
 
     def _ends_with_a_line(self) -> bool:
-        """Whether that is known: of a file that can be read."""
+        """Whether the log is known to: only a file that can be read is."""
         if self._path is None or self._is_pipe:
             return False
         try:

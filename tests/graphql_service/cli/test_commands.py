@@ -12,6 +12,7 @@ from collections.abc import Callable
 from contextlib import closing
 from datetime import UTC
 from io import StringIO
+from itertools import takewhile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -488,8 +489,8 @@ def test_what_it_says_first_works_as_it_stands(tmp_path: Path) -> None:
         command = [PROGRAM, *arguments, *(["--allow-anonymous"] if auth == "none" else [])]
         environment = os.environ | keys | {"IMAGESETS_AUTH": auth}
         with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
-            assert process.stderr is not None
-            said = list(iter(process.stderr.readline, "Ctrl-C stops it.\n"))
+            # Up to the end where it ends before it has said so.
+            said = list(takewhile(lambda line: line != "Ctrl-C stops it.\n", process.stderr or ()))
             process.terminate()
         assert said[0] == "IMAGESETS_AUT is no setting, and is not read: did you mean 'IMAGESETS_AUTH'?\n"
         assert re.fullmatch(r"  open      http://localhost:\d+/\n", said[2])

@@ -1269,13 +1269,21 @@ def test_what_a_client_does_wrong_costs_no_connection(tmp_path: Path, error: Exc
 
 def test_a_file_that_a_newer_version_has_taken_over_is_not_written(tmp_path: Path) -> None:
     path = tmp_path / "store.db"
+
+    def numbered(numbers: range) -> Iterator[ImageSet]:
+        for number in numbers:
+            if number == 2_500:
+                with closing(sqlite3.connect(path)) as newer:
+                    newer.execute(f"PRAGMA user_version = {len(sqlite.MIGRATIONS) + 1}")
+            yield ImageSet(DATASTORE_ID, f"{number:032}", 1, None, None, None, None, None, {})
+
     with closing(SQLiteStore(path, create=True)) as store:
-        store.load("first", [])
-        with closing(sqlite3.connect(path)) as newer:
-            newer.execute(f"PRAGMA user_version = {len(sqlite.MIGRATIONS) + 1}")
+        store.load(DATASTORE_ID, numbered(range(1)))
         with pytest.raises(StoreFileError, match="a newer version of this program"):
-            store.load("first", [])
-        assert [each.name for each in store.datastores()] == ["first"]
+            store.load(DATASTORE_ID, numbered(range(1, 3_000)))
+        assert store.count(DATASTORE_ID, Everything(), 10_000) == 2_001  # a batch came before
+        with pytest.raises(StoreFileError, match="a newer version of this program"):
+            store.remove(DATASTORE_ID, [f"{0:032}"])
 
 
 def test_what_is_not_brief_costs_no_connection(tmp_path: Path) -> None:
